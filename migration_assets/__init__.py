@@ -1,0 +1,19 @@
+"""Migrate a legacy health system into Medplum without losing a record. The map of the house:
+
+definitions     what Dagster loads
+cli             the ``migration`` command
+settings        the only reader of the environment
+errors          the three fates: Transient, Permanent, Quarantine
+pipeline        the spine: land, prepare, deliver, settle
+mapping         the words a mapping file is written with
+adoption        which phase a type is in, and what that permits
+legacy/         pulls rows from the legacy REST API; knows no FHIR
+manifest/       the account of every row; the only SQL
+mappings/       one file per FHIR type
+terminology/    concept maps as data, and one reader
+fhir/           elements, identifiers, references, fingerprints, validation
+medplum/        auth, quota, bundles, delivery, outcomes
+reconciliation/ balance, comparison, report
+defs/           the only room that speaks Dagster
+demo/           a clinic to try it in
+"""

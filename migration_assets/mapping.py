@@ -1,0 +1,94 @@
+"""What a mapping is: the words every file in ``mappings/`` is written with.
+
+Belongs here: the types a mapping file uses, and the two facts about the source that every
+identifier and every time depend on. Does not belong here: constructing FHIR elements (``fhir``),
+finding the mapping files (``mappings``), or running them (``pipeline``).
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from migration_assets.errors import Quarantine
+
+SOURCE_URI = "http://your-source-system.com"
+"""Prefix of every identifier system, as in Medplum's guide. Settle it before the first delivery:
+identifiers are how a record is found again, so a changed prefix is a second copy of everything."""
+
+SOURCE_ZONE: str | None = None
+"""IANA zone of the source's zone-less times, or None: then a zone-less time is quarantined."""
+
+Resource: TypeAlias = dict[str, Any]
+"""FHIR JSON, nothing else."""
+
+
+class Row(BaseModel):
+    """Base of a mapping's row model: frozen, tolerant of extra fields, silent about values."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Quarantined(Quarantine):
+    """Raised by a mapping that would otherwise have to guess."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A mapping's answer for a row that is left out on purpose; ``reason`` is kebab-case."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Related:
+    """Resources of one row that must be written together or not at all; the first is the main one.
+
+    Members refer to each other with the ordinary ``fhir.reference``; the deliverer sees that the
+    target is in the same group.
+    """
+
+    resources: tuple[Resource, ...]
+
+
+class Step(enum.Enum):
+    """The five steps of Medplum's migration guide (sequence page), which group the asset graph."""
+
+    PROVIDERS = "1_providers"
+    ORGANIZATIONS = "2_organizations"
+    PATIENTS = "3_patients"
+    SNAPSHOT = "4_problems_and_medications"
+    HISTORY = "5_encounters_and_results"
+
+
+R = TypeVar("R", bound=Row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapping(Generic[R]):
+    """How the rows of one stream become resources of one type.
+
+    ``build`` is pure: no clock, network, environment or randomness. ``after`` names the types it
+    refers to (load order). ``related`` names further types it may yield in a group. ``examples``
+    are invented rows: documentation, demo data and contract-test input at once; those for
+    ``quarantined_examples`` must each raise, and say how. ``version`` changes whenever the same
+    row could come out differently.
+    """
+
+    stream: str
+    row: type[R]
+    resource_type: str
+    build: Callable[[R], Resource | Related | Skip]
+    version: str
+    step: Step
+    after: tuple[str, ...] = ()
+    related: tuple[str, ...] = ()
+    examples: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    quarantined_examples: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Every type this mapping may yield, the main one first."""
+        return (self.resource_type, *self.related)
