@@ -16,7 +16,7 @@ class MigrationError(Exception):
 
 
 class Transient(MigrationError):
-    """Trying again may clear it; ``retry_after`` is the wait in seconds the other side asked for."""
+    """Trying again may clear it; ``retry_after`` is the wait in seconds that was asked for."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -1,0 +1,111 @@
+"""Opening the manifest: one engine, its schema brought up to date, its file private.
+
+Belongs here: everything that differs between SQLite and PostgreSQL before the first query.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy.engine import make_url
+
+from migration_assets.errors import Permanent, Transient
+
+_BUSY_SECONDS = 60  # another process's landing transaction is short; a minute means it hangs
+_READ = "migration_read"  # execution option: this transaction only reads
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine on the manifest at ``url``, created and upgraded if need be.
+
+    Raises:
+        Permanent: the URL is unusable, or the manifest was written by a newer version.
+        Transient: the database cannot be reached now.
+    """
+    engine = _sqlite(url) if url.startswith("sqlite") else _server(url)
+    try:
+        _upgrade(engine)
+    except sa.exc.OperationalError as error:
+        raise Transient(
+            f"Opening the manifest ({engine.url.drivername}) failed: {type(error.orig).__name__}. "
+            "Check that MIGRATION_MANIFEST_URL names a database that is up and reachable."
+        ) from None  # the driver's text may quote the URL with its password
+    return engine
+
+
+def reading(engine: sa.Engine) -> sa.Engine:
+    """The same engine for transactions that only read: they take no write lock on SQLite."""
+    return engine.execution_options(**{_READ: True})
+
+
+def _sqlite(url: str) -> sa.Engine:
+    path = make_url(url).database
+    if path and path != ":memory:":
+        _create_private(Path(path))
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        # The driver's own transaction control begins lazily and cannot say IMMEDIATE.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            f"busy_timeout={_BUSY_SECONDS}000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A transaction that reads first and writes later would fail with SQLITE_BUSY at once,
+        # without waiting: two processes on one type did that. IMMEDIATE waits its turn.
+        read_only = connection.get_execution_options().get(_READ, False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _create_private(path: Path) -> None:
+    """Create the file as 0600 before SQLite would create it as 0644 (-wal and -shm follow it)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise Permanent(
+            f"Creating the manifest file failed: {error.strerror}. "
+            "Set MIGRATION_MANIFEST_URL to a folder that this user may write to."
+        ) from error
+
+
+def _server(url: str) -> sa.Engine:
+    if url.startswith(("postgresql://", "postgres://")):
+        url = "postgresql+psycopg://" + url.split("://", 1)[1]
+    try:
+        return sa.create_engine(url, pool_pre_ping=True)
+    except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
+        raise Permanent(
+            f"MIGRATION_MANIFEST_URL cannot be used ({type(error).__name__}). Use "
+            "sqlite:///path/to/manifest.db or postgresql://user:password@host/database "
+            "(pip install 'migration_assets[postgres]')."
+        ) from None
+
+
+def _upgrade(engine: sa.Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", "migration_assets:manifest/migrations")
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            # Two processes opening a new manifest at once would both create it.
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7203517)")
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise Permanent(
+                "The manifest was written by a newer version of migration_assets than this one. "
+                "Install that version or a later one."
+            ) from error

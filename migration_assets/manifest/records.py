@@ -1,0 +1,175 @@
+"""The frozen values that go into the account and come out of it.
+
+Belongs here: states, units, settlements, attempts, targets. Does not belong here: SQL, or what a
+reason code means (the room that decides it documents it).
+"""
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class State(enum.StrEnum):
+    """Where a unit stands: pending, or exactly one disposition (design §1)."""
+
+    PENDING = "pending"
+    MIGRATED = "migrated"
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"
+    REJECTED = "rejected"
+    QUARANTINED = "quarantined"
+
+
+class LandingRow(Protocol):
+    """What landing needs of a pulled row; ``legacy.PulledRow`` has this shape."""
+
+    @property
+    def key(self) -> str | None:
+        """The source key, or None when the row has no usable one."""
+
+    @property
+    def row(self) -> Any:
+        """The row as it came."""
+
+    @property
+    def changed_at(self) -> datetime | None:
+        """When it last changed, by the source's cursor field."""
+
+    @property
+    def deleted(self) -> bool:
+        """Whether this is a tombstone."""
+
+    @property
+    def problem(self) -> str | None:
+        """Reason code for quarantine, when the puller already found one."""
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What landing one page, or several, did; counts of rows."""
+
+    rows: int = 0
+    new: int = 0
+    changed: int = 0
+    same: int = 0
+    stale: int = 0
+    quarantined: int = 0
+
+    def __add__(self, other: "Landed") -> "Landed":
+        return Landed(
+            self.rows + other.rows,
+            self.new + other.new,
+            self.changed + other.changed,
+            self.same + other.same,
+            self.stale + other.stale,
+            self.quarantined + other.quarantined,
+        )
+
+
+@dataclass(frozen=True)
+class Target:
+    """One resource a unit owns in Medplum; ``fhir_id`` is None while it is only intended."""
+
+    resource_type: str
+    token: str
+    fhir_id: str | None = None
+    version_id: str | None = None
+    fingerprint: str | None = None
+    deleted: bool = False
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One source key we owe an answer for, with its row and what Medplum holds of it."""
+
+    id: int
+    stream: str
+    key: str
+    revision: int
+    row: Any
+    deleted: bool
+    targets: tuple[Target, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at one resource, as the entry's answer told it."""
+
+    token: str
+    method: str
+    bundle: str
+    entry: int
+    status: str
+    event: str
+    outcome: str | None = None
+    fhir_id: str | None = None
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settlement:
+    """A unit's final state, with the attempts that led to it and the targets it now has.
+
+    It counts only if the unit still has ``revision``: a row that landed meanwhile stays pending.
+    """
+
+    unit_id: int
+    revision: int
+    state: State
+    reason: str | None = None
+    field: str | None = None
+    awaiting: str | None = None
+    mapping_version: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    targets: tuple[Target, ...] = ()
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Units of one stream by state; ``eligible`` is their sum, counted apart."""
+
+    eligible: int
+    by_state: dict[State, int]
+
+    @property
+    def holds(self) -> bool:
+        """The law of design §1: every eligible unit is in exactly one state."""
+        return self.eligible == sum(self.by_state.values())
+
+
+@dataclass(frozen=True)
+class Exceptions:
+    """How many units of a stream stand in a state for one reason at one field."""
+
+    stream: str
+    state: State
+    reason: str
+    field: str
+    count: int
+    example_keys: tuple[str, ...]
+
+
+def token(resource_type: str, system: str, value: str) -> str:
+    """The one text by which a target is found: type, identifier system and value."""
+    return f"{resource_type}|{system}|{value}"
+
+
+def to_micros(moment: datetime) -> int:
+    """An aware instant as UTC microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """The instant ``to_micros`` made."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def chunked(values: Iterable[str], size: int = 500) -> list[list[str]]:
+    """Lists of at most ``size``: SQLite takes at most 32,766 parameters in a statement."""
+    listed = list(values)
+    return [listed[start : start + size] for start in range(0, len(listed), size)]
