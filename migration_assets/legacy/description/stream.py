@@ -1,0 +1,105 @@
+"""One kind of row in a source, and the template that streams share.
+
+Belongs here: what a description may say about a stream. Does not belong here: parts with types of
+their own (``paging``, ``change_time``), or the pull itself (``legacy.pull``).
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Self, TypeAlias
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from migration_assets.legacy.description.change_time import Cursor
+from migration_assets.legacy.description.paging import PagerDescription, SinglePage
+from migration_assets.legacy.description.shape import Described, Dotted, DottedNames, QueryValue
+
+_CREDENTIAL_NAMES = frozenset(
+    {"api_key", "apikey", "access_token", "auth_token", "client_secret", "password", "secret"}
+)
+
+
+def _one_or_several(value: object) -> object:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+QueryValues: TypeAlias = Annotated[tuple[QueryValue, ...], BeforeValidator(_one_or_several)]
+
+
+class Tombstone(Described):
+    """A row stands for a deletion when the value at ``path`` is truthy (or, if told, is not)."""
+
+    path: Dotted
+    truthy: bool = True
+
+
+class Template(Described):
+    """What a stream may say, and what ``defaults`` may say for all of them.
+
+    ``path`` is relative to ``base_url``; ``{stream}`` in it is the stream's name. ``select`` leads
+    to the list of rows. ``id`` is a dotted path or several, for keys of more than one part. A
+    200 is believed only if every path of ``require`` is there, every path of ``require_true`` is
+    true, and no path of ``error_if`` holds anything. ``volatile`` fields are ignored when the
+    manifest asks whether a row changed.
+    """
+
+    path: str | None = None
+    select: Dotted = "$"
+    id: DottedNames = ()
+    params: Mapping[str, QueryValues] = {}
+    pager: PagerDescription = SinglePage()
+    cursor: Cursor | None = None
+    tombstone: Tombstone | None = None
+    require: DottedNames = ()
+    require_true: DottedNames = ()
+    error_if: DottedNames = ()
+    volatile: tuple[str, ...] = ()
+    max_pages: Annotated[int, Field(ge=1)] = 100_000
+
+    @field_validator("path")
+    @classmethod
+    def _path_stays_below_the_base(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        if "://" in value or value.startswith("//") or ".." in value.split("/"):
+            raise ValueError("should be relative to base_url and stay below it")
+        if "?" in value or "#" in value:
+            raise ValueError("should hold no query: use params")
+        return value
+
+    @field_validator("params")
+    @classmethod
+    def _no_credential_among_the_params(
+        cls, value: Mapping[str, QueryValues]
+    ) -> Mapping[str, QueryValues]:
+        if any(name.lower() in _CREDENTIAL_NAMES for name in value):
+            raise ValueError("a credential does not belong here: use auth with type: query")
+        return value
+
+    @model_validator(mode="after")
+    def _no_parameter_is_set_twice(self) -> Self:
+        owned = {
+            getattr(self.pager, name)
+            for name in ("param", "size_param")
+            if getattr(self.pager, name, None) is not None
+        }
+        if owned & set(self.params):
+            raise ValueError("a parameter of the pager also stands in params: remove it there")
+        return self
+
+
+class Stream(Template):
+    """One kind of row (``patients``): where it is, what its key is, how it is paged."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+
+    @model_validator(mode="after")
+    def _says_enough_to_be_pulled(self) -> Self:
+        missing = [name for name in ("path", "id") if not getattr(self, name)]
+        if missing:
+            raise ValueError(f"needs {' and '.join(missing)}, here or in defaults")
+        return self
+
+    @property
+    def relative_path(self) -> str:
+        """The path below ``base_url``, with the stream's name filled in."""
+        return (self.path or "").replace("{stream}", self.name).lstrip("/")
