@@ -1,4 +1,6 @@
-"""Migrate a legacy health system into Medplum without losing a record. The map of the house:
+"""Migrate a legacy health system into Medplum without losing a record.
+
+The map of the house, a line a room:
 
 definitions     what Dagster loads
 cli             the ``migration`` command

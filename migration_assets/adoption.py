@@ -1,0 +1,116 @@
+"""Where each FHIR type stands in the adoption strategy, and what that permits (pure).
+
+Belongs here: the six phases of design §6 and the questions the pipeline asks of them. Does not
+belong here: changing a phase, its exit gates (reconciliation), or reading files other than the
+text it is given.
+"""
+
+import enum
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from migration_assets.errors import Permanent
+
+
+class Phase(enum.StrEnum):
+    """Medplum's adoption phases, before and after included."""
+
+    REHEARSE = "rehearse"
+    DUAL_WRITE = "dual_write"
+    BACKFILL = "backfill"
+    READ = "read"
+    WRITE = "write"
+    RETIRED = "retired"
+
+
+class Strategy(enum.StrEnum):
+    """How a resource that Medplum does not have yet is created (design §5)."""
+
+    SHARED = "shared"  # somebody else may write this type: conditional PUT
+    EXCLUSIVE = "exclusive"  # we are the only writer: plain POST
+
+
+_DELIVERING = frozenset({Phase.DUAL_WRITE, Phase.BACKFILL, Phase.READ})
+_PULLING = _DELIVERING | {Phase.REHEARSE}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one type stands; ``strategy`` is shared unless its entry declares otherwise."""
+
+    phase: Phase = Phase.REHEARSE
+    strategy: Strategy = Strategy.SHARED
+
+    @property
+    def may_pull(self) -> bool:
+        """Whether the legacy API is still asked for this type."""
+        return self.phase in _PULLING
+
+    @property
+    def may_deliver(self) -> bool:
+        """Whether anything may be written to Medplum for this type."""
+        return self.phase in _DELIVERING
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing is delivered, in a sentence; empty when it may be."""
+        if self.may_deliver:
+            return ""
+        if self.phase is Phase.REHEARSE:
+            return (
+                "phase is rehearse: rows are mapped and validated, nothing is written. "
+                'Set the type to "backfill" in adoption.toml to deliver.'
+            )
+        return (
+            f"phase is {self.phase}: Medplum owns this type now and the puller refuses to "
+            "overwrite it."
+        )
+
+
+class Adoption:
+    """The standings of all types, as adoption.toml declares them; an absent type rehearses."""
+
+    def __init__(self, standings: Mapping[str, Standing]) -> None:
+        self._standings = dict(standings)
+
+    def standing(self, resource_type: str) -> Standing:
+        """Where ``resource_type`` stands."""
+        return self._standings.get(resource_type, Standing())
+
+    def unknown_types(self, known: Iterable[str]) -> list[str]:
+        """Declared types that no mapping has: most often a misspelt name, which would rehearse."""
+        return sorted(set(self._standings) - set(known))
+
+
+def read_adoption(text: str, *, name: str = "adoption.toml") -> Adoption:
+    """Adoption from TOML: ``Patient = "backfill"``, or a table with ``phase`` and ``strategy``.
+
+    Raises:
+        Permanent: not TOML, or a phase, strategy or key that does not exist; names the entry.
+    """
+    try:
+        entries = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Permanent(f"Reading {name} failed: it is not TOML ({error}).") from error
+    return Adoption({each: _standing(each, value, name) for each, value in entries.items()})
+
+
+def _standing(resource_type: str, entry: Any, name: str) -> Standing:
+    table = {"phase": entry} if isinstance(entry, str) else entry
+    if not isinstance(table, dict) or not table.keys() <= {"phase", "strategy"}:
+        raise Permanent(
+            f'{name}: entry {resource_type} must be a phase ("backfill") or a table with '
+            "phase and strategy."
+        )
+    try:
+        return Standing(
+            Phase(table.get("phase", Phase.REHEARSE)),
+            Strategy(table.get("strategy", Strategy.SHARED)),
+        )
+    except ValueError as error:
+        raise Permanent(
+            f"{name}: entry {resource_type}: {error}. Phases: {', '.join(Phase)}; "
+            f"strategies: {', '.join(Strategy)}."
+        ) from error

@@ -1,0 +1,159 @@
+"""Submissions become entries, entries become bundles within Medplum's limits (contract §2, §6).
+
+Belongs here: how an entry is written for a known and an unknown target, how a group becomes a
+nested transaction, and cutting by bytes, count and points. Does not belong here: sending.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from migration_assets.fhir.identifiers import percent_encoded, search_token
+from migration_assets.fhir.references import ConditionalReference, with_references
+from migration_assets.mapping import Resource
+from migration_assets.medplum.quota import CONDITIONAL_POINTS, WRITE_POINTS
+
+MAX_BYTES = int(0.9 * 1024 * 1024)  # the server's limit is 1 MiB unpacked, answered 400 not 413
+MAX_ENTRIES = 200
+_HEAD = b'{"resourceType":"Bundle","type":"%s","entry":['
+_TAIL = b"]}"
+_FRAME = 64  # bytes of a bundle around its entries
+
+
+@dataclass(frozen=True)
+class Member:
+    """One resource to be written or, without ``body``, deleted.
+
+    ``fhir_id`` and ``version_id`` are what the manifest or a search knows of it in Medplum.
+    """
+
+    resource_type: str
+    system: str
+    value: str
+    body: Resource | None
+    fhir_id: str | None = None
+    version_id: str | None = None
+
+    @property
+    def reference(self) -> ConditionalReference:
+        """How others refer to it."""
+        return ConditionalReference(self.resource_type, self.system, self.value)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Everything one unit wants written, together; ``unit`` is the manifest's number for it."""
+
+    unit: int
+    members: tuple[Member, ...]
+
+    def locate(self, found: dict[ConditionalReference, tuple[str, str | None]]) -> "Submission":
+        """The same submission with the ids and versions that were found."""
+        members = [
+            replace(each, fhir_id=found[each.reference][0], version_id=found[each.reference][1])
+            if each.reference in found
+            else each
+            for each in self.members
+        ]
+        return replace(self, members=tuple(members))
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One submission, written as one entry of a batch."""
+
+    submission: Submission
+    methods: tuple[str, ...]  # of each member
+    json: bytes
+    points: int
+
+    @property
+    def nested(self) -> bool:
+        """Whether the entry is a transaction of its own."""
+        return len(self.methods) > 1
+
+
+def pack(
+    submission: Submission, *, exclusive: bool, new_uuid: Callable[[], uuid.UUID] = uuid.uuid4
+) -> Packed:
+    """Write a submission as one entry; several members become a nested transaction."""
+    urls = {
+        each.reference: f"urn:uuid:{new_uuid()}" if each.fhir_id is None else None
+        for each in submission.members
+    }
+
+    def literal(reference: ConditionalReference) -> str | None:
+        if reference not in urls:
+            return None
+        known = next(each for each in submission.members if each.reference == reference)
+        return urls[reference] or f"{known.resource_type}/{known.fhir_id}"
+
+    entries = [
+        _entry(each, exclusive=exclusive, full_url=urls[each.reference], literal=literal)
+        for each in submission.members
+    ]
+    methods = tuple(str(each["request"]["method"]) for each in entries)
+    points = sum(
+        CONDITIONAL_POINTS if "?" in each["request"]["url"] else WRITE_POINTS for each in entries
+    )
+    if len(entries) == 1:
+        return Packed(submission, methods, orjson.dumps(entries[0]), points)
+    transaction = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    nested = {"request": {"method": "POST", "url": "/"}, "resource": transaction}
+    return Packed(submission, methods, orjson.dumps(nested), points)
+
+
+def _entry(
+    member: Member,
+    *,
+    exclusive: bool,
+    full_url: str | None,
+    literal: Callable[[ConditionalReference], str | None],
+) -> dict[str, Any]:
+    kind, fhir_id = member.resource_type, member.fhir_id
+    if member.body is None:
+        return {"request": {"method": "DELETE", "url": f"{kind}/{fhir_id}"}}
+    body = with_references(member.body, literal)
+    if fhir_id is not None:
+        request = {"method": "PUT", "url": f"{kind}/{fhir_id}"}
+        if member.version_id is not None:
+            request["ifMatch"] = f'W/"{member.version_id}"'
+        return {"request": request, "resource": {**body, "id": fhir_id}}
+    if exclusive:
+        request = {"method": "POST", "url": kind}
+    else:
+        token = percent_encoded(search_token(member.system, member.value))
+        request = {"method": "PUT", "url": f"{kind}?identifier={token}"}
+    return {"fullUrl": full_url, "request": request, "resource": body}
+
+
+def too_large(packed: Packed) -> bool:
+    """Whether a submission fits in no bundle at all."""
+    return len(packed.json) + _FRAME > MAX_BYTES
+
+
+def take_bundle(
+    queue: Sequence[Packed], *, points: int | None, max_entries: int = MAX_ENTRIES
+) -> list[Packed]:
+    """The longest beginning of ``queue`` that fits one bundle, and ``points`` if they are known.
+
+    At least one is taken: a submission dearer than what is left has been waited for.
+    """
+    taken: list[Packed] = []
+    size, cost = _FRAME, 0
+    for each in queue:
+        size += len(each.json) + 1
+        cost += each.points
+        beyond = size > MAX_BYTES or len(taken) >= max_entries
+        if taken and (beyond or (points is not None and cost > points)):
+            break
+        taken.append(each)
+    return taken
+
+
+def bundle_json(entries: Iterable[bytes], kind: str = "batch") -> bytes:
+    """A bundle from entries that are JSON already: each is serialised once, and its size known."""
+    return _HEAD % kind.encode() + b",".join(entries) + _TAIL

@@ -1,0 +1,361 @@
+"""Delivering: submissions go out in bundles until each has a final answer (design §5).
+
+Belongs here: looking first, sending, reading every entry's outcome, trying again, and what an
+ambiguous failure or a 412 leads to. Does not belong here: which units are due, or the account.
+
+Bundles go out one after the other: parallel creates collide in Medplum (contract §3). After a
+request without a whole answer the server may still finish it; then nothing is sent again until a
+search for its identifiers stands still, and what it found is adopted.
+"""
+
+import enum
+import itertools
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from migration_assets.errors import Transient
+from migration_assets.fhir.references import ConditionalReference, with_references
+from migration_assets.mapping import Resource
+from migration_assets.medplum.bundles import (
+    Member,
+    Packed,
+    Submission,
+    bundle_json,
+    pack,
+    take_bundle,
+    too_large,
+)
+from migration_assets.medplum.client import Ambiguous, Fhir, find_by_identifier
+from migration_assets.medplum.outcomes import Fate, Outcome, entry_outcome
+
+_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds; then the last again, until the deadline
+NEEDS_TRANSACTIONS = "needs-transaction-bundles"
+"""Reason of a group in a project whose feature transaction-bundles is off (see ``check``)."""
+
+_SETTLE_SECONDS = 2.0  # a server that lost its client finished 100 entries within that
+
+
+class Verdict(enum.Enum):
+    """How a submission ended in this run."""
+
+    WRITTEN = "written"
+    REFUSED = "refused"  # Medplum refused it for good
+    HELD = "held"  # a person must look
+    OPEN = "open"  # not now: stays pending
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Medplum said of one member; the manifest keeps it as an attempt."""
+
+    member: Member
+    method: str
+    bundle: str
+    entry: int
+    status: str
+    event: str
+    outcome: str | None = None
+    fhir_id: str | None = None
+    version_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The end of one submission; ``reason`` and ``field`` when it was not written."""
+
+    submission: Submission
+    verdict: Verdict
+    answers: tuple[Answer, ...] = ()
+    reason: str | None = None
+    field: str | None = None
+
+
+class Deliverer:
+    """Writes submissions of one type into one project, serially, within one deadline."""
+
+    def __init__(
+        self,
+        fhir: Fhir,
+        *,
+        exclusive: bool,
+        deadline_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> None:
+        self._fhir = fhir
+        self._exclusive = exclusive
+        self._clock = clock
+        self._sleep = sleep
+        self._new_uuid = new_uuid
+        self._ends_at = clock() + deadline_seconds
+        self.bundles_sent = 0
+        self.bytes_sent = 0
+
+    def deliver(self, submissions: Sequence[Submission]) -> Iterator[list[Delivered]]:
+        """Send all of them; yields what is finished after each bundle, to be settled at once.
+
+        Those still unanswered at the deadline come as OPEN. Raises Permanent when Medplum
+        refuses every request, and Transient when even looking fails until the deadline.
+        """
+        located, held = self._look_first(submissions)
+        if held:
+            yield held
+        queue, beyond = self._pack_all(located)
+        if beyond:
+            yield beyond
+        failures = 0
+        while queue:
+            if self._clock() > self._ends_at:
+                yield [Delivered(each.submission, Verdict.OPEN) for each in queue]
+                return
+            self._fhir.pacer.wait_for(queue[0].points)
+            taken = take_bundle(queue, points=self._fhir.pacer.points)
+            finished, again, throttled = self._send(taken)
+            queue = [*again, *queue[len(taken) :]]
+            if finished:
+                yield finished
+            failures = failures + 1 if again and not finished else 0
+            if throttled:
+                self._fhir.pacer.wait_out(max(throttled))
+            elif again:
+                self._sleep(_backoff(failures))
+
+    # -- before sending -------------------------------------------------------------------------
+
+    def _look_first(
+        self, submissions: Sequence[Submission]
+    ) -> tuple[list[Submission], list[Delivered]]:
+        """Find members whose id is unknown: 20 points per search instead of 40 per resource."""
+        unknown: dict[str, list[tuple[str, str]]] = {}
+        for submission in submissions:
+            for each in submission.members:
+                if each.fhir_id is None:
+                    unknown.setdefault(each.resource_type, []).append((each.system, each.value))
+        found: dict[ConditionalReference, tuple[str, str | None]] = {}
+        doubled: set[ConditionalReference] = set()
+        for kind, identifiers in unknown.items():
+            matches = self._patiently(kind, identifiers)
+            for (system, value), resources in matches.items():
+                reference = ConditionalReference(kind, system, value)
+                if len(resources) > 1:
+                    doubled.add(reference)
+                elif resources:
+                    version = (resources[0].get("meta") or {}).get("versionId")
+                    found[reference] = (str(resources[0]["id"]), version)
+        held = [
+            Delivered(each, Verdict.HELD, reason="duplicate-in-medplum")
+            for each in submissions
+            if any(member.reference in doubled for member in each.members)
+        ]
+        stopped = {each.submission.unit for each in held}
+        return [each.locate(found) for each in submissions if each.unit not in stopped], held
+
+    def _patiently(
+        self, kind: str, identifiers: list[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """Search, trying again while Medplum says not now and the deadline allows."""
+        for attempt in itertools.count():
+            try:
+                return find_by_identifier(self._fhir, kind, identifiers)
+            except Transient as error:
+                if self._clock() > self._ends_at:
+                    raise
+                self._sleep(error.retry_after or _backoff(attempt))
+        return {}
+
+    def _pack_all(self, submissions: list[Submission]) -> tuple[list[Packed], list[Delivered]]:
+        packed: list[Packed] = []
+        beyond: list[Delivered] = []
+        for each in submissions:
+            # Deleting what Medplum does not hold is done already.
+            members = tuple(m for m in each.members if m.body is not None or m.fhir_id is not None)
+            if not members:
+                beyond.append(Delivered(each, Verdict.WRITTEN))
+                continue
+            one = pack(
+                replace(each, members=members), exclusive=self._exclusive, new_uuid=self._new_uuid
+            )
+            if too_large(one):
+                beyond.append(Delivered(each, Verdict.HELD, reason="resource-too-large"))
+            else:
+                packed.append(one)
+        if any(each.nested for each in packed) and not self._fhir.transactions_available():
+            # Sent as it is, a group would be written by halves (contract §0): it waits instead.
+            beyond += [
+                Delivered(each.submission, Verdict.HELD, reason=NEEDS_TRANSACTIONS)
+                for each in packed
+                if each.nested
+            ]
+            packed = [each for each in packed if not each.nested]
+        return packed, beyond
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def _send(self, taken: list[Packed]) -> tuple[list[Delivered], list[Packed], list[float]]:
+        """Send one bundle; returns what is finished, what must go again, and waits asked for."""
+        body = bundle_json(each.json for each in taken)
+        self.bundles_sent += 1
+        self.bytes_sent += len(body)
+        try:
+            entries = self._fhir.post_bundle(body, len(taken))
+        except Ambiguous:
+            return [], self._after_ambiguity(taken), []
+        except Transient as error:
+            return [], taken, [error.retry_after or 0.0]
+        bundle = str(self._new_uuid())
+        finished: list[Delivered] = []
+        lost_races: list[Packed] = []
+        throttled: list[Packed] = []
+        waits: list[float] = []
+        for index, (packed, entry) in enumerate(zip(taken, entries, strict=True)):
+            answers, outcome = _read(packed, entry, bundle, index)
+            if outcome.fate is Fate.DONE:
+                finished.append(Delivered(packed.submission, Verdict.WRITTEN, tuple(answers)))
+            elif outcome.fate is Fate.WAIT:
+                throttled.append(packed)
+                waits.append(outcome.wait or 0.0)
+            elif outcome.fate is Fate.RETRY:
+                lost_races.append(packed)
+            elif outcome.fate is Fate.EDITED:
+                finished.append(self._examine(packed, answers))
+            else:
+                finished.append(_ended(packed, answers, outcome))
+        return finished, [*self._relocate(lost_races), *throttled], waits
+
+    def _after_ambiguity(self, taken: list[Packed]) -> list[Packed]:
+        """Wait until searches for the identifiers stand still, then adopt what was written."""
+        before: object = None
+        while self._clock() <= self._ends_at:
+            self._sleep(_SETTLE_SECONDS)
+            again = self._relocate(taken)
+            now = [[m.fhir_id for m in each.submission.members] for each in again]
+            if now == before:
+                return again
+            before = now
+        return taken
+
+    def _relocate(self, packed: list[Packed]) -> list[Packed]:
+        """Look again for members without an id, and send what is still unknown conditionally.
+
+        A lost race, or an answer that got lost, may have created them: plain POST would double.
+        """
+        if not packed:
+            return []
+        located, _held = self._look_first([each.submission for each in packed])
+        by_unit = {each.unit: each for each in located}
+        return [
+            pack(
+                by_unit.get(each.submission.unit, each.submission),
+                exclusive=False,
+                new_uuid=self._new_uuid,
+            )
+            for each in packed
+        ]
+
+    def _examine(self, packed: Packed, answers: list[Answer]) -> Delivered:
+        """412 on If-Match: if Medplum holds just what we sent, the write before was ours.
+
+        A run that died after Medplum's answer comes back with the old version in its If-Match.
+        """
+        submission = packed.submission
+        literals = {m.reference: f"{m.resource_type}/{m.fhir_id}" for m in submission.members}
+        held: dict[str, dict[str, Any]] = {}
+        for member in submission.members:
+            if member.fhir_id is not None:
+                found = self._fhir.search(member.resource_type, {"_id": member.fhir_id})
+                held.update((str(each["id"]), each) for each in found)
+        for member in submission.members:
+            body = member.body and with_references(member.body, literals.get)
+            if body is None or _stripped(body) != _stripped(held.get(str(member.fhir_id))):
+                return Delivered(
+                    submission, Verdict.HELD, tuple(answers), reason="edited-in-medplum"
+                )
+        confirmed = tuple(
+            replace(
+                each,
+                event="confirmed",
+                fhir_id=each.member.fhir_id,
+                version_id=held[str(each.member.fhir_id)]["meta"]["versionId"],
+            )
+            for each in answers
+        )
+        return Delivered(submission, Verdict.WRITTEN, confirmed)
+
+
+_HELD_REASONS = {Fate.DUPLICATE: "duplicate-in-medplum", Fate.GONE: "deleted-in-medplum"}
+
+
+def _ended(packed: Packed, answers: list[Answer], outcome: Outcome) -> Delivered:
+    """The end of a submission that was answered for good, and not with success."""
+    reason = _HELD_REASONS.get(outcome.fate)
+    if reason is not None:
+        return Delivered(packed.submission, Verdict.HELD, tuple(answers), reason=reason)
+    return Delivered(
+        packed.submission,
+        Verdict.REFUSED,
+        tuple(answers),
+        reason=f"medplum-{outcome.status}-{outcome.code or 'error'}",
+        field=outcome.expression,
+    )
+
+
+def _read(
+    packed: Packed, entry: dict[str, Any], bundle: str, index: int
+) -> tuple[list[Answer], Outcome]:
+    """Every member's answer, and the outcome that decides for the submission."""
+    members = packed.submission.members
+    outcome = entry_outcome(entry)
+    if not packed.nested:
+        return [_answer(packed, 0, outcome, bundle, index)], outcome
+    inner = (entry.get("resource") or {}).get("entry") or []
+    if outcome.fate is not Fate.DONE or len(inner) != len(members):
+        if outcome.fate is Fate.DONE:  # a success that does not say of what: look again
+            outcome = Outcome("", Fate.RETRY)
+        return [_answer(packed, at, outcome, bundle, index) for at in range(len(members))], outcome
+    outcomes = [entry_outcome(each) for each in inner]
+    worst = next((each for each in outcomes if each.fate is not Fate.DONE), outcomes[0])
+    answers = [_answer(packed, at, each, bundle, index) for at, each in enumerate(outcomes)]
+    return answers, worst
+
+
+def _answer(packed: Packed, at: int, outcome: Outcome, bundle: str, index: int) -> Answer:
+    member, method = packed.submission.members[at], packed.methods[at]
+    fhir_id = outcome.fhir_id or member.fhir_id
+    return Answer(
+        member,
+        method,
+        bundle,
+        index,
+        outcome.status,
+        _event(member, method, outcome),
+        outcome.code,
+        fhir_id,
+        outcome.version_id,
+    )
+
+
+def _event(member: Member, method: str, outcome: Outcome) -> str:
+    if outcome.fate is not Fate.DONE:
+        return "failed"
+    if method == "DELETE":
+        return "deleted"
+    if outcome.status == "201":
+        return "created"
+    return "unchanged" if outcome.version_id == member.version_id else "changed"
+
+
+def _backoff(failures: int) -> float:
+    return _BACKOFF[min(failures, len(_BACKOFF) - 1)]
+
+
+def _stripped(resource: Resource | None) -> Resource:
+    """A resource without what Medplum adds to it."""
+    kept = {name: value for name, value in (resource or {}).items() if name != "id"}
+    meta = dict(kept.pop("meta", None) or {})
+    for added in ("versionId", "lastUpdated", "author", "project", "compartment"):
+        meta.pop(added, None)
+    return {**kept, "meta": meta} if meta else kept

@@ -1,0 +1,135 @@
+"""The only reader of the environment: every setting, typed, with its secrets masked.
+
+Belongs here: names, types, defaults of settings, and the sentence said when one is missing or
+contradicts another. Does not belong here: using them. ``.env.example`` lists them for people; a
+test keeps the two equal.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from migration_assets.errors import Permanent
+
+_LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+
+
+def _slashed(url: str) -> str:
+    if not url.startswith(("https://", "http://")):
+        raise ValueError("must begin with https:// (http:// only to this machine)")
+    return url if url.endswith("/") else url + "/"
+
+
+Url = Annotated[str, AfterValidator(_slashed)]
+
+
+class Settings(BaseSettings):
+    """Everything that differs between two installations."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True
+    )
+
+    source: Path | None = Field(
+        None, alias="MIGRATION_SOURCE", description="YAML description of the legacy REST API"
+    )
+    manifest_url: str = Field(
+        "sqlite:///manifest.db",
+        alias="MIGRATION_MANIFEST_URL",
+        description="database of the account: sqlite:///file or postgresql://user:pass@host/db",
+    )
+    adoption: Path | None = Field(
+        None,
+        alias="MIGRATION_ADOPTION",
+        description="adoption.toml: type = phase; without one every type rehearses",
+    )
+    mappings: Path | None = Field(
+        None,
+        alias="MIGRATION_MAPPINGS",
+        description="a folder with further mapping files, beside those of the package",
+    )
+    start: date = Field(
+        date(2024, 1, 1),
+        alias="MIGRATION_START",
+        description="first partition; rows changed before it are pulled with that partition",
+    )
+    partitions: Literal["monthly", "weekly", "daily"] = Field(
+        "monthly", alias="MIGRATION_PARTITIONS", description="size of a partition of change time"
+    )
+    medplum_base_url: Url | None = Field(
+        None, alias="MEDPLUM_BASE_URL", description="Medplum server, e.g. https://api.medplum.com/"
+    )
+    medplum_client_id: str | None = Field(
+        None, alias="MEDPLUM_CLIENT_ID", description="ClientApplication id"
+    )
+    medplum_client_secret: SecretStr | None = Field(
+        None, alias="MEDPLUM_CLIENT_SECRET", description="its secret"
+    )
+    allow_plain_http: bool = Field(
+        default=False,
+        alias="MIGRATION_ALLOW_PLAIN_HTTP",
+        description="permit http:// to other machines: patient data would travel unencrypted",
+    )
+    deadline_seconds: int = Field(
+        3600,
+        ge=1,
+        alias="MIGRATION_DEADLINE_SECONDS",
+        description="how long one run may keep retrying what Medplum throttles or refuses for now",
+    )
+    demo_home: Path | None = Field(
+        None,
+        alias="MIGRATION_DEMO_HOME",
+        description="state folder of the demo clinic; set by `migration demo`, not by hand",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        url = self.medplum_base_url
+        plain = bool(url) and str(url).startswith("http://") and not str(url).startswith(_LOOPBACK)
+        if plain and not self.allow_plain_http:
+            raise ValueError(
+                "MEDPLUM_BASE_URL is plain http to another machine, which would send patient "
+                "data unencrypted: use https, or set MIGRATION_ALLOW_PLAIN_HTTP=true"
+            )
+        given = [self.medplum_base_url, self.medplum_client_id, self.medplum_client_secret]
+        if any(given) and not all(given):
+            raise ValueError(
+                "MEDPLUM_BASE_URL, MEDPLUM_CLIENT_ID and MEDPLUM_CLIENT_SECRET belong together: "
+                "set all three, or none to rehearse without Medplum"
+            )
+        return self
+
+    @property
+    def start_at(self) -> datetime:
+        """The instant the first partition begins."""
+        return datetime(self.start.year, self.start.month, self.start.day, tzinfo=UTC)
+
+
+def read_settings(env_file: Path | None = Path(".env")) -> Settings:
+    """The settings from the environment, and from ``.env`` for what the environment leaves out.
+
+    Raises:
+        Permanent: one sentence per setting that is wrong; never its value.
+    """
+    try:
+        return Settings(_env_file=env_file)
+    except ValidationError as error:
+        said = [
+            f"{'.'.join(str(part) for part in each['loc']) or 'settings'}: {each['msg']}"
+            for each in error.errors(include_input=False, include_url=False)
+        ]
+        raise Permanent("A setting is wrong. " + " · ".join(said)) from None
+
+
+def read_environ(env_file: Path | None = Path(".env")) -> Mapping[str, str]:
+    """The variables a source description may refer to: the environment, over ``.env``."""
+    from_file = dotenv_values(env_file) if env_file is not None and env_file.exists() else {}
+    return {name: value for name, value in from_file.items() if value is not None} | dict(
+        os.environ
+    )
