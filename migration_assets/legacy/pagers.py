@@ -1,0 +1,174 @@
+"""Which page comes next: one generator per kind of paging in ``description.paging``.
+
+A pager yields the request for a page and is sent what came back, until it returns. Belongs here:
+that, and nothing that touches the network. Does not belong here: the guards against endless
+paging, which hold for every pager alike (``pull``). A new pager is a class there, a generator here
+and a line in ``paging_for``.
+"""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+from urllib.parse import urljoin
+
+from requests.utils import parse_header_links
+
+from migration_assets.errors import Permanent
+from migration_assets.legacy.description.paging import (
+    LinkHeader,
+    NextUrl,
+    NextUrlHeader,
+    NumberedPages,
+    OffsetPages,
+    PagerDescription,
+    SinglePage,
+    TokenPages,
+)
+from migration_assets.legacy.rows import ABSENT, value_at
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """A page to ask for; its first ``already_read`` rows were on the page before."""
+
+    url: str
+    params: tuple[tuple[str, str], ...] = ()
+    already_read: int = 0
+
+
+@dataclass(frozen=True)
+class PageSeen:
+    """What a pager needs to know of a page."""
+
+    url: str
+    body: Any
+    headers: Mapping[str, str]
+    keys: tuple[str | None, ...]
+
+    @property
+    def count(self) -> int:
+        """How many rows the page holds."""
+        return len(self.keys)
+
+
+class DriftError(Exception):
+    """Rows moved between two requests: this reading is not complete and must start again."""
+
+
+Paging: TypeAlias = Generator[PageRequest, PageSeen, None]
+
+
+def paging_for(pager: PagerDescription, start: PageRequest, base_url: str) -> Paging:
+    """The generator for a description's pager, from the first request on."""
+    match pager:
+        case SinglePage():
+            return _single(start)
+        case NumberedPages():
+            return _numbered(pager, start)
+        case OffsetPages():
+            return _offset(pager, start)
+        case TokenPages():
+            return _token(pager, start)
+        case _:
+            return _links(pager, start, base_url)
+
+
+def is_chain(pager: PagerDescription) -> bool:
+    """True if each page is found only through the one before, so that none may be left out."""
+    return not isinstance(pager, SinglePage | NumberedPages | OffsetPages)
+
+
+def _single(start: PageRequest) -> Paging:
+    yield start
+
+
+def _numbered(pager: NumberedPages, start: PageRequest) -> Paging:
+    number, seen = pager.first, 0
+    size = ((pager.size_param, str(pager.size)),) if pager.size_param else ()
+    while True:
+        params = (*start.params, (pager.param, str(number)), *size)
+        page = yield replace(start, params=params)
+        seen += page.count
+        if _ended(pager, page, page.count, seen):
+            return
+        number += 1
+
+
+def _offset(pager: OffsetPages, start: PageRequest) -> Paging:
+    position, seen = 0, 0
+    tail: tuple[str | None, ...] = ()
+    while True:
+        params = (
+            *start.params,
+            (pager.param, str(position)),
+            (pager.size_param, str(pager.size)),
+        )
+        page = yield replace(start, params=params, already_read=len(tail))
+        if page.keys[: len(tail)] != tail:
+            raise DriftError
+        fresh = page.count - len(tail)
+        seen += fresh
+        if _ended(pager, page, fresh, seen):
+            return
+        # One row less than the page at most: else the next request would be the same again.
+        overlap = min(pager.overlap, page.count - 1)
+        tail = page.keys[page.count - overlap :]
+        position += page.count - overlap
+
+
+def _ended(pager: NumberedPages | OffsetPages, page: PageSeen, fresh: int, seen: int) -> bool:
+    total = value_at(page.body, pager.total) if pager.total and page.body is not None else None
+    if total is not None and (isinstance(total, bool) or not isinstance(total, int)):
+        raise Permanent(f"pager.total: there is no number at {pager.total} in the answer")
+    if fresh == 0:
+        if total is not None and seen < total:
+            raise DriftError
+        return True
+    if total is not None and seen >= total:
+        return True
+    return pager.short_page_ends and page.count < pager.size
+
+
+def _token(pager: TokenPages, start: PageRequest) -> Paging:
+    page = yield start
+    while True:
+        token = value_at(page.body, pager.path)
+        if token is ABSENT or token is None or token == "":
+            return
+        if isinstance(token, bool | dict | list | float):
+            raise Permanent(f"pager.path: what is at {pager.path} is not a page token")
+        if pager.stop_on_empty and page.count == 0:
+            return
+        page = yield replace(start, params=(*start.params, (pager.param, str(token))))
+
+
+def _links(
+    pager: NextUrl | NextUrlHeader | LinkHeader, start: PageRequest, base_url: str
+) -> Paging:
+    """Follow the source's own addresses; where they may lead is ``transport``'s to decide."""
+    page = yield start
+    while link := _link(pager, page):
+        if isinstance(pager, NextUrl) and pager.join == "base":
+            url = urljoin(base_url.rstrip("/") + "/", link.lstrip("/"))
+        else:
+            url = urljoin(page.url, link)
+        page = yield PageRequest(url)
+
+
+def _link(pager: NextUrl | NextUrlHeader | LinkHeader, page: PageSeen) -> str | None:
+    match pager:
+        case NextUrlHeader():
+            return page.headers.get(pager.header)
+        case LinkHeader():
+            links = parse_header_links(page.headers.get("Link", ""))
+            return next((one["url"] for one in links if pager.rel in _relations(one)), None)
+    link = value_at(page.body, pager.path)
+    if link is ABSENT or link is None or link is False:
+        return None
+    if not isinstance(link, str):
+        raise Permanent(f"pager.path: what is at {pager.path} is not an address")
+    return link
+
+
+def _relations(link: Mapping[str, str]) -> list[str]:
+    return link.get("rel", "").split()
