@@ -1,0 +1,128 @@
+/**
+ * The FHIR endpoint: one request in, one answer out, everything in between by Medplum's own router.
+ *
+ * Requests are served one at a time, so a transaction is serializable by nature and nobody ever gets a 409: lock
+ * conflicts, like time-outs and dropped connections, are faults to be injected at `serve`, the one door all FHIR
+ * requests pass.
+ */
+import { allOk, created, forbidden, generateId, normalizeOperationOutcome, unauthorized, validateResource } from '@medplum/core';
+import { FhirRouter } from '@medplum/fhir-router';
+import { notInSandbox, refuse } from './outcomes.mjs';
+import { Account } from './quota.mjs';
+import { SandboxRepository } from './repository.mjs';
+import { parseBody, readBody, send, sendFhir, versionHeaders } from './wire.mjs';
+
+const CAPABILITIES = {
+  resourceType: 'CapabilityStatement',
+  status: 'active',
+  date: '2025-01-01',
+  kind: 'instance',
+  software: { name: 'medplum sandbox', version: '5.0.10' },
+  fhirVersion: '4.0.1',
+  format: ['json'],
+  // Says transaction whether or not the project has the feature, as the real server does (contract, section 0).
+  rest: [{ mode: 'server', interaction: [{ code: 'transaction' }, { code: 'batch' }] }],
+};
+
+export class FhirEndpoint {
+  #turn = Promise.resolve();
+
+  constructor({ store, binaries, auth, points, statistics, settings, baseUrl }) {
+    Object.assign(this, { store, binaries, auth, points, statistics, settings, baseUrl });
+    this.fhirUrl = `${baseUrl}fhir/R4/`;
+    this.router = new FhirRouter();
+    this.router.add('POST', ':resourceType/$validate', async ({ body }) => {
+      validateResource(body);
+      return [allOk];
+    });
+    this.router.add('POST', ':resourceType/:id/$expunge', async () => [forbidden]); // project admins only
+  }
+
+  /** Answers one request below fhir/R4; `path` is what follows, with its query. */
+  async serve(request, response, path) {
+    try {
+      if (request.method === 'GET' && path === '/metadata') {
+        sendFhir(request, response, [allOk, CAPABILITIES], this);
+        return;
+      }
+      if (!this.auth.isAuthorized(request.headers.authorization)) {
+        refuse(unauthorized);
+      }
+      if (request.headers.prefer === 'respond-async') {
+        refuse(notInSandbox('asynchronous batches'));
+      }
+      const [, id, rest] = /^\/Binary(?:\/([^/?]+))?(?:\?|$)(.*)/.exec(path) ?? [undefined, undefined, undefined];
+      const isRaw = rest !== undefined && (id ? ['GET', 'PUT'] : ['POST']).includes(request.method);
+      await (isRaw ? this.#serveBinary(request, response, id) : this.#serveRoute(request, response, path));
+    } catch (error) {
+      sendFhir(request, response, [normalizeOperationOutcome(error)], this);
+    }
+  }
+
+  async #serveRoute(request, response, path) {
+    const body = parseBody(request, await readBody(request));
+    const account = new Account(this.points, 'fhirInteractions');
+    const routed = {
+      method: request.method,
+      url: path || '/',
+      pathname: '',
+      params: {},
+      query: {},
+      body,
+      headers: request.headers,
+      config: { transactions: this.settings.transactions },
+    };
+    const answer = await this.#inTurn(() => this.router.handleRequest(routed, this.#repository(account)));
+    this.statistics.points += account.spent;
+    if (account.header.length > 0) {
+      response.setHeader('RateLimit', [response.getHeader('RateLimit'), ...account.header].join(', '));
+    }
+    const transform = (json) => this.binaries.signAttachments(json, this.baseUrl, this.store);
+    sendFhir(request, response, answer, { fhirUrl: this.fhirUrl, transform });
+  }
+
+  /** Raw content: no quota, no size limit. A Binary in FHIR JSON with data is unpacked by the repository. */
+  async #serveBinary(request, response, id) {
+    const repository = this.#repository(new Account(this.points, 'fhirInteractions'));
+    if (request.method === 'GET') {
+      const binary = await repository.readResource('Binary', id);
+      const wantsJson = (request.headers.accept ?? '').includes('application/fhir+json');
+      return wantsJson ? sendFhir(request, response, [allOk, binary], this) : this.sendContent(response, binary);
+    }
+    const bytes = await readBody(request, Infinity);
+    if (id) {
+      await repository.readResource('Binary', id); // 404 or 410: no client-assigned ids here either
+    }
+    const resource = { resourceType: 'Binary', id: id ?? generateId() };
+    const type = request.headers['content-type'] ?? 'application/octet-stream';
+    const outcome = id ? allOk : created;
+    if (type.includes('application/fhir+json')) {
+      const { contentType, data = '' } = parseBody(request, bytes);
+      const stored = repository.storeBinary({ ...resource, contentType }, Buffer.from(data, 'base64'));
+      return sendFhir(request, response, [outcome, stored], this);
+    }
+    const stored = repository.storeBinary({ ...resource, contentType: type }, bytes);
+    const url = this.binaries.signedUrl(this.baseUrl, stored);
+    return sendFhir(request, response, [outcome, { ...stored, url }], this);
+  }
+
+  /** The bytes of a Binary, as the type it was given. */
+  sendContent(response, binary) {
+    const { contentType = 'application/octet-stream', meta } = binary;
+    const isBareText = contentType.startsWith('text/') && !contentType.includes('charset');
+    const type = isBareText ? `${contentType}; charset=utf-8` : contentType;
+    const content = this.binaries.get(meta.versionId) ?? Buffer.alloc(0);
+    send(response, 200, content, { 'Content-Type': type, ...versionHeaders(binary) });
+  }
+
+  #repository(account) {
+    const { store, binaries, statistics, fhirUrl, settings } = this;
+    return new SandboxRepository({ store, binaries, account, statistics, fhirUrl, strict: settings.strict });
+  }
+
+  #inTurn(work) {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+}
