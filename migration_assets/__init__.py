@@ -6,7 +6,11 @@ definitions     what Dagster loads
 cli             the ``migration`` command
 settings        the only reader of the environment
 errors          the three fates: Transient, Permanent, Quarantine
+connections     settings become an open source, manifest and Medplum project
 pipeline        the spine: land, prepare, deliver, settle
+preparation     one unit: row, mapping, validation, fingerprint
+resolution      references made literal; identifiers two units claim
+settling        Medplum's answers become dispositions
 mapping         the words a mapping file is written with
 adoption        which phase a type is in, and what that permits
 legacy/         pulls rows from the legacy REST API; knows no FHIR

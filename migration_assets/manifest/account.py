@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from migration_assets.manifest.payload import unpack
 from migration_assets.manifest.records import (
     Balance,
+    Confirmed,
     Exceptions,
     Settlement,
     State,
@@ -243,6 +244,24 @@ def owners(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, int]:
         query = sa.select(targets.c.token, targets.c.unit_id).where(targets.c.token.in_(part))
         found.update((row.token, row.unit_id) for row in connection.execute(query))
     return found
+
+
+def confirmed_targets(
+    connection: sa.Connection, resource_type: str, *, after_id: int, limit: int
+) -> list[Confirmed]:
+    """The next resources of a type that Medplum is said to hold."""
+    query = (
+        sa.select(targets.c.id, targets.c.token, targets.c.fhir_id)
+        .where(
+            targets.c.resource_type == resource_type,
+            targets.c.id > after_id,
+            targets.c.fhir_id.is_not(None),
+            targets.c.deleted.is_(False),
+        )
+        .order_by(targets.c.id)
+        .limit(limit)
+    )
+    return [Confirmed(row.id, row.token, row.fhir_id) for row in connection.execute(query)]
 
 
 def balances(connection: sa.Connection) -> dict[str, Balance]:

@@ -1,6 +1,7 @@
 """Opening the manifest: one engine, its schema brought up to date, its file private.
 
 Belongs here: everything that differs between SQLite and PostgreSQL before the first query.
+``hide_parameters``: SQLAlchemy's errors would otherwise quote source keys and payloads.
 """
 
 import os
@@ -46,7 +47,7 @@ def _sqlite(url: str) -> sa.Engine:
     path = make_url(url).database
     if path and path != ":memory:":
         _create_private(Path(path))
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
@@ -85,7 +86,7 @@ def _server(url: str) -> sa.Engine:
     if url.startswith(("postgresql://", "postgres://")):
         url = "postgresql+psycopg://" + url.split("://", 1)[1]
     try:
-        return sa.create_engine(url, pool_pre_ping=True)
+        return sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
     except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
         raise Permanent(
             f"MIGRATION_MANIFEST_URL cannot be used ({type(error).__name__}). Use "

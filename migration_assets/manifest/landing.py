@@ -25,6 +25,7 @@ from migration_assets.manifest.records import Landed, LandingRow, State, chunked
 from migration_assets.manifest.schema import units
 
 DUPLICATE_KEY = "duplicate-key"
+UNUSABLE_KEY = "id-unusable"
 _UNKEYED = "~"  # no legacy key seen starts with it; a collision of the two would quarantine both
 
 
@@ -85,17 +86,32 @@ def land(
     )
 
 
+def unseen(connection: sa.Connection, stream: str, rows: Iterable[LandingRow]) -> int:
+    """How many of ``rows`` would change the account: what a probe has to know, nothing written."""
+    candidates = _candidates(rows)
+    stored = _stored(connection, stream, [each.key for each in candidates])
+    return sum(
+        each.key not in stored
+        or stored[each.key].row_hash != each.hash
+        or stored[each.key].deleted != each.deleted
+        for each in candidates
+    )
+
+
 def _candidates(rows: Iterable[LandingRow]) -> list[_Candidate]:
     """The page's rows with their keys settled; identical repeats of a row fall away."""
     by_key: dict[str, list[_Candidate]] = {}
     for each in rows:
         text = canonical(each.row)
         digest = row_hash(text)
-        key = each.key if each.key is not None else _UNKEYED + digest.hex()
+        # PostgreSQL takes no NUL in a text; Medplum takes none in an identifier either.
+        usable = each.key is not None and "\0" not in each.key
+        key = str(each.key) if usable else _UNKEYED + digest.hex()
+        problem = each.problem or (None if usable else UNUSABLE_KEY)
         changed = to_micros(each.changed_at) if each.changed_at is not None else None
         same_key = by_key.setdefault(key, [])
         if all(other.hash != digest for other in same_key):
-            same_key.append(_Candidate(key, text, digest, changed, each.deleted, each.problem))
+            same_key.append(_Candidate(key, text, digest, changed, each.deleted, problem))
     settled: list[_Candidate] = []
     for key, same_key in by_key.items():
         if len(same_key) > 1:

@@ -15,6 +15,7 @@ from migration_assets.manifest import account, landing
 from migration_assets.manifest.engine import open_engine, reading
 from migration_assets.manifest.records import (
     Balance,
+    Confirmed,
     Exceptions,
     Landed,
     LandingRow,
@@ -104,6 +105,11 @@ class Manifest:
                 _close_window(connection, stream, window, run_id=run_id, now=now)
         return landed
 
+    def unseen(self, stream: str, rows: Iterable[LandingRow]) -> int:
+        """How many of ``rows`` would change the account if they landed."""
+        with self._read.begin() as connection:
+            return landing.unseen(connection, stream, rows)
+
     def high_water_mark(self, stream: str) -> datetime | None:
         """How far incremental pulling of ``stream`` got, or None before the first window."""
         with self._read.begin() as connection:
@@ -163,6 +169,15 @@ class Manifest:
         """Which unit owns each token."""
         with self._read.begin() as connection:
             return account.owners(connection, tokens)
+
+    def confirmed_targets(
+        self, resource_type: str, *, after_id: int = 0, limit: int
+    ) -> list[Confirmed]:
+        """The next resources of a type that Medplum is said to hold."""
+        with self._read.begin() as connection:
+            return account.confirmed_targets(
+                connection, resource_type, after_id=after_id, limit=limit
+            )
 
     # -- the balance --------------------------------------------------------------------------
 

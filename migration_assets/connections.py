@@ -1,0 +1,110 @@
+"""``Connections``: what a run opens, made from the settings when the run starts.
+
+Belongs here: settings → source, manifest, Medplum, for Dagster and the CLI alike. Does not belong
+here: Dagster, or doing anything with what was opened. Nothing is opened at import: a code
+location loads with no network and nothing set.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from migration_assets.adoption import Adoption, read_adoption
+from migration_assets.errors import Permanent
+from migration_assets.legacy import Puller, Source, load_description
+from migration_assets.manifest import Manifest
+from migration_assets.medplum import MedplumClient
+from migration_assets.pipeline import Progress, Run, Silent
+from migration_assets.settings import Settings, read_environ
+
+PIPELINE_VERSION = version("migration_assets")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _nothing_to_start(_settings: Settings) -> None:
+    """A real installation's services are not ours to start."""
+
+
+@dataclass(frozen=True)
+class Connections:
+    """Opens what a run needs; tests and the demo hand over other parts."""
+
+    settings: Settings
+    environ: Callable[[], Mapping[str, str]] = read_environ
+    progress: Progress = field(default_factory=Silent)
+    clock: Callable[[], datetime] = _now
+    before_use: Callable[[Settings], None] = _nothing_to_start
+
+    def adoption(self) -> Adoption:
+        """The standings of adoption.toml; without one every type rehearses."""
+        path = self.settings.adoption
+        return (
+            read_adoption(_text(path, "MIGRATION_ADOPTION"), name=path.name)
+            if path
+            else (read_adoption(""))
+        )
+
+    def source(self) -> Source:
+        """The description of the legacy API. Raises Permanent when there is none."""
+        if self.settings.source is None:
+            raise Permanent(
+                "No source is set: point MIGRATION_SOURCE at the YAML description of the legacy "
+                "API (README, 'Your own source'), or try `migration demo`."
+            )
+        return load_description(self.settings.source)
+
+    def puller(self) -> Puller:
+        """A puller of the source."""
+        self.before_use(self.settings)
+        return Puller(self.source(), environ=self.environ(), clock=time.time, sleep=time.sleep)
+
+    def medplum(self) -> MedplumClient | None:
+        """The Medplum project, or None where no credentials are set (rehearsal)."""
+        settings = self.settings
+        secret = settings.medplum_client_secret
+        if not settings.medplum_base_url or not settings.medplum_client_id or secret is None:
+            return None
+        self.before_use(settings)
+        return MedplumClient(settings.medplum_base_url, settings.medplum_client_id, secret)
+
+    @contextmanager
+    def manifest(self) -> Iterator[Manifest]:
+        """The account, open for as long as it is needed."""
+        manifest = Manifest(self.settings.manifest_url, clock=self.clock)
+        try:
+            yield manifest
+        finally:
+            manifest.close()
+
+    @contextmanager
+    def run(self, label: str, *, dry: bool = False) -> Iterator[Run]:
+        """Everything for one run; ``dry`` leaves Medplum out, so that nothing can be written."""
+        with self.manifest() as manifest:
+            run_id = manifest.start_run(label, pipeline_version=PIPELINE_VERSION)
+            yield Run(
+                id=run_id,
+                label=label,
+                manifest=manifest,
+                puller=self.puller(),
+                adoption=self.adoption(),
+                fhir=None if dry else self.medplum(),
+                deadline_seconds=self.settings.deadline_seconds,
+                progress=self.progress,
+            )
+            manifest.finish_run(run_id)
+
+
+def _text(path: Path, setting: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Permanent(
+            f"{setting} names a file that cannot be read ({error.strerror}): {path.name}."
+        ) from error

@@ -1,0 +1,46 @@
+"""``build_definitions``: everything Dagster loads, assembled in one place.
+
+Belongs here: assembly. Tests, the CLI and the demo swap parts by argument; nothing is opened.
+"""
+
+from collections.abc import Mapping as MappingOf
+from typing import Any
+
+import dagster as dg
+
+from migration_assets.connections import Connections
+from migration_assets.defs.assets import legacy_stream, migration_asset
+from migration_assets.defs.incremental import change_sensor, incremental_job, nightly_schedule
+from migration_assets.defs.partitions import change_time_partitions
+from migration_assets.mapping import Mapping
+from migration_assets.mappings import discover
+from migration_assets.settings import Settings, read_settings
+
+
+def build_definitions(
+    *,
+    settings: Settings | None = None,
+    mappings: MappingOf[str, Mapping[Any]] | None = None,
+    connections: Connections | None = None,
+) -> dg.Definitions:
+    """The definitions for these settings, mappings and connections; each has its real default.
+
+    Raises:
+        Permanent: a setting is wrong, or a mapping file is; names it.
+    """
+    settings = settings or (connections.settings if connections else read_settings())
+    folders = [settings.mappings] if settings.mappings else []
+    found = list((mappings if mappings is not None else discover(*folders)).values())
+    partitions = change_time_partitions(settings)
+    job = incremental_job(found, partitions)
+    return dg.Definitions(
+        assets=[
+            *(legacy_stream(each) for each in found),
+            *(migration_asset(each, partitions) for each in found),
+        ],
+        jobs=[job],
+        sensors=[change_sensor(found, partitions, job)],
+        schedules=[nightly_schedule(found, partitions, job)],
+        resources={"connections": connections or Connections(settings)},
+        executor=dg.in_process_executor,
+    )

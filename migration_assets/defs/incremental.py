@@ -1,0 +1,195 @@
+"""Incremental pulling: the job, the sensor that starts it, and the nightly safety net.
+
+Belongs here: when a pull is worth a run. The sensor asks one cheap question per stream and keeps
+nothing but its back-off in the cursor: the mark lives with the rows (dagster.md, "Where the mark
+lives"). At most one run per tick, none while one is active, fewer and fewer after failures.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from migration_assets.connections import Connections
+from migration_assets.defs.assets import asset_key, op_name
+from migration_assets.errors import MigrationError
+from migration_assets.manifest import Manifest
+from migration_assets.mapping import Mapping
+from migration_assets.pipeline import Puller
+
+JOB = "incremental_pull"
+MODE_TAG = "migration/mode"
+MAX_RUNTIME_SECONDS = 3600
+"""One orphaned run would block polling for ever (dagster.md §5, F2)."""
+
+_BUSY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+_FIRST_BACK_OFF = timedelta(seconds=30)
+_LONGEST_BACK_OFF = timedelta(minutes=30)
+
+
+def incremental_job(
+    mappings: Sequence[Mapping[Any]], partitions: dg.TimeWindowPartitionsDefinition
+) -> Any:
+    """The job that pulls every type since its mark."""
+    keys = [asset_key(each) for mapping in mappings for each in mapping.types]
+    return dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.assets(*keys),
+        partitions_def=partitions,
+        tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS), MODE_TAG: "incremental"},
+        description="Pull what changed since each stream's high-water mark, and deliver it.",
+    )
+
+
+def incremental_request(
+    mappings: Sequence[Mapping[Any]],
+    partitions: dg.TimeWindowPartitionsDefinition,
+    first_key: str,
+    *,
+    run_key: str | None = None,
+) -> dg.RunRequest:
+    """One run over every type, for the partitions from ``first_key`` to the open one.
+
+    All types, although one stream changed: a new organization releases patients awaiting it, and
+    asking a quiet stream costs one request.
+    """
+    last_key = str(partitions.get_last_partition_key())
+    span = {
+        "dagster/asset_partition_range_start": first_key,
+        "dagster/asset_partition_range_end": last_key,
+    }
+    config = {op_name(each): {"config": {"incremental": True}} for each in mappings}
+    return dg.RunRequest(
+        run_key=run_key,
+        partition_key=last_key if first_key == last_key else None,
+        tags=span if first_key != last_key else {},
+        run_config={"ops": config},
+    )
+
+
+def change_sensor(
+    mappings: Sequence[Mapping[Any]], partitions: dg.TimeWindowPartitionsDefinition, job: Any
+) -> dg.SensorDefinition:
+    """The sensor that polls the source."""
+
+    @dg.sensor(
+        name="legacy_changes",
+        job=job,
+        minimum_interval_seconds=30,
+        description="Asks each legacy stream for changes past its mark; starts one pull if any.",
+    )
+    def _sensor(
+        context: dg.SensorEvaluationContext, connections: dg.ResourceParam[Connections]
+    ) -> dg.SensorResult | dg.SkipReason:
+        state = json.loads(context.cursor or "{}")
+        now = connections.clock().timestamp()
+        if state.get("not_before", 0) > now:
+            return dg.SkipReason("Backing off after a failed pull.")
+        if _active(context):
+            return dg.SkipReason("A pull is queued or running.")
+        failures = _failures(context, state)
+        try:
+            with connections.manifest() as manifest:
+                marks, changed = _probe(mappings, connections.puller(), manifest)
+        except MigrationError as error:
+            return _backed_off(str(error), failures + 1, now)
+        unseeded = [each for each, mark in marks.items() if mark is None]
+        if unseeded:
+            return dg.SkipReason(
+                f"No mark yet for {', '.join(unseeded)}: materialize their partitions first."
+            )
+        if not changed:
+            return dg.SensorResult(
+                skip_reason="No change past the marks.", cursor=_cursor(failures, 0)
+            )
+        oldest = min(mark for mark in marks.values() if mark is not None) - timedelta(days=1)
+        wait = _wait(failures).total_seconds() if failures else 0
+        return dg.SensorResult(
+            [incremental_request(mappings, partitions, _key_for(partitions, oldest))],
+            cursor=_cursor(failures, now + wait if wait else 0),
+        )
+
+    return _sensor
+
+
+def nightly_schedule(
+    mappings: Sequence[Mapping[Any]], partitions: dg.TimeWindowPartitionsDefinition, job: Any
+) -> dg.ScheduleDefinition:
+    """The safety net under the sensor: one incremental pull a night, whatever it saw."""
+
+    @dg.schedule(
+        name="nightly_pull",
+        job=job,
+        cron_schedule="15 2 * * *",
+        description="One incremental pull a night, should the sensor be off or have missed one.",
+    )
+    def _schedule(
+        connections: dg.ResourceParam[Connections],
+    ) -> dg.RunRequest | dg.SkipReason:
+        with connections.manifest() as manifest:
+            marks = [manifest.high_water_mark(each.stream) for each in mappings]
+        known = [mark for mark in marks if mark is not None]
+        if len(known) < len(marks):
+            return dg.SkipReason("Some stream has no mark yet: materialize its partitions first.")
+        oldest = min(known) - timedelta(days=1)
+        return incremental_request(mappings, partitions, _key_for(partitions, oldest))
+
+    return _schedule
+
+
+def _probe(
+    mappings: Sequence[Mapping[Any]], puller: Puller, manifest: Manifest
+) -> tuple[dict[str, Any], list[str]]:
+    """Each stream's mark, and the streams whose first page past it holds something new."""
+    marks: dict[str, Any] = {}
+    changed: list[str] = []
+    for mapping in mappings:
+        mark = marks[mapping.stream] = manifest.high_water_mark(mapping.stream)
+        if mark is None:
+            continue
+        page = next(puller.pages(mapping.stream, mark, None), None)
+        if page is not None and manifest.unseen(mapping.stream, page.rows):
+            changed.append(mapping.stream)
+    return marks, changed
+
+
+def _active(context: dg.SensorEvaluationContext) -> bool:
+    wanted = dg.RunsFilter(job_name=JOB, statuses=_BUSY)
+    return bool(context.instance.get_run_records(wanted, limit=1))
+
+
+def _failures(context: dg.SensorEvaluationContext, state: dict[str, Any]) -> int:
+    """How many pulls failed in a row, as far as the last one tells."""
+    last = context.instance.get_run_records(dg.RunsFilter(job_name=JOB), limit=1)
+    if last and last[0].dagster_run.status == dg.DagsterRunStatus.FAILURE:
+        return int(state.get("failures", 0)) + 1
+    return 0
+
+
+def _backed_off(why: str, failures: int, now: float) -> dg.SensorResult:
+    until = now + _wait(failures).total_seconds()
+    return dg.SensorResult(skip_reason=why, cursor=_cursor(failures, until))
+
+
+def _wait(failures: int) -> timedelta:
+    grown: timedelta = _FIRST_BACK_OFF * 2 ** min(failures, 10)
+    return min(_LONGEST_BACK_OFF, grown)
+
+
+def _cursor(failures: int, not_before: float) -> str:
+    return json.dumps({"failures": failures, "not_before": not_before})
+
+
+def _key_for(partitions: dg.TimeWindowPartitionsDefinition, moment: Any) -> str:
+    """The partition a moment falls in; the first one for what lies before it."""
+    first = partitions.get_first_partition_window()
+    if first is None or moment <= first.start:
+        return str(partitions.get_first_partition_key())
+    return str(partitions.get_partition_key_for_timestamp(moment.timestamp()))

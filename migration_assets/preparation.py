@@ -1,0 +1,167 @@
+"""Preparing: a pending unit becomes a submission for Medplum, or a settlement at once.
+
+Belongs here: row model → mapping → validation → fingerprint, and which of a unit's resources need
+sending. Does not belong here: SQL, HTTP, or the order in which things happen (``pipeline``).
+No network and no clock: the same unit prepares the same way every time.
+"""
+
+from collections.abc import Mapping as MappingOf
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from migration_assets.errors import Quarantine
+from migration_assets.fhir.fingerprints import fingerprint
+from migration_assets.fhir.identifiers import identifier_system
+from migration_assets.fhir.validation import problems
+from migration_assets.manifest import Settlement, State, Target, Unit, token
+from migration_assets.mapping import Mapping, Quarantined, Related, Resource, Skip
+from migration_assets.medplum import Member, Submission
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A unit that has something to send; ``fingerprints`` by token, of the symbolic content."""
+
+    unit: Unit
+    submission: Submission
+    fingerprints: MappingOf[str, str]
+    mapping_version: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a row became, for people to look at; nothing of it is recorded or sent."""
+
+    key: str
+    row: Any
+    resources: tuple[Resource, ...]
+    problems: tuple[str, ...]
+
+
+def prepare(mapping: Mapping[Any], unit: Unit) -> Prepared | Settlement:
+    """What is to become of one pending unit under ``mapping``."""
+    try:
+        return _removal(mapping, unit) if unit.deleted else _delivery(mapping, unit)
+    except Quarantine as error:
+        return settled(
+            unit, State.QUARANTINED, mapping.version, reason=error.reason, field=error.field
+        )
+    except Exception as error:  # noqa: BLE001 - the one place: a mapping's bug is one row's fate
+        return settled(
+            unit,
+            State.QUARANTINED,
+            mapping.version,
+            reason="mapping-error",
+            field=type(error).__name__,
+        )
+
+
+def preview(mapping: Mapping[Any], key: str, row: Any) -> Preview:
+    """Row beside resources beside problems; reasons and element paths, never an exception."""
+    try:
+        resources = _resources(mapping, row)
+    except Quarantine as error:
+        return Preview(key, row, (), (str(error),))
+    except Exception as error:  # noqa: BLE001 - as in prepare
+        return Preview(key, row, (), (f"mapping-error: {type(error).__name__}",))
+    if isinstance(resources, Skip):
+        return Preview(key, row, (), (f"skipped: {resources.reason}",))
+    found = [f"{each.reason} at {each.path}" for one in resources for each in problems(one)]
+    return Preview(key, row, resources, tuple(found))
+
+
+def settled(
+    unit: Unit,
+    state: State,
+    version: str,
+    *,
+    reason: str | None = None,
+    field: str | None = None,
+    awaiting: str | None = None,
+) -> Settlement:
+    """A settlement of ``unit`` without any attempt."""
+    return Settlement(
+        unit_id=unit.id,
+        revision=unit.revision,
+        state=state,
+        reason=reason,
+        field=field,
+        awaiting=awaiting,
+        mapping_version=version,
+    )
+
+
+def _delivery(mapping: Mapping[Any], unit: Unit) -> Prepared | Settlement:
+    resources = _resources(mapping, unit.row)
+    if isinstance(resources, Skip):
+        return settled(unit, State.SKIPPED, mapping.version, reason=resources.reason)
+    for resource in resources:
+        for problem in problems(resource):
+            raise Quarantined(problem.reason, problem.path)
+    held = {each.token: each for each in unit.targets if not each.deleted}
+    fingerprints: dict[str, str] = {}
+    members: list[Member] = []
+    for resource in resources:
+        member = _member(resource, held)
+        name = member_token(member)
+        fingerprints[name] = fingerprint(resource)
+        known = held.get(name)
+        if known is None or known.fhir_id is None or known.fingerprint != fingerprints[name]:
+            members.append(member)
+    # A resource this row no longer yields (a note taken back) is deleted with the same care.
+    members += [_gone(each) for name, each in held.items() if name not in fingerprints]
+    if not members:
+        return settled(unit, State.UNCHANGED, mapping.version)
+    return Prepared(unit, Submission(unit.id, tuple(members)), fingerprints, mapping.version)
+
+
+def _removal(mapping: Mapping[Any], unit: Unit) -> Prepared | Settlement:
+    """A row deleted at the source: delete what it owns in Medplum, as far as anything is there."""
+    if not unit.targets:
+        return settled(unit, State.SKIPPED, mapping.version, reason="deleted-in-legacy")
+    members = tuple(_gone(each) for each in unit.targets if not each.deleted)
+    if not members:
+        return settled(unit, State.UNCHANGED, mapping.version, reason="deleted-in-legacy")
+    # Dependants first: a ClinicalImpression goes before its Encounter.
+    return Prepared(unit, Submission(unit.id, members[::-1]), {}, mapping.version)
+
+
+def _resources(mapping: Mapping[Any], row: Any) -> tuple[Resource, ...] | Skip:
+    if not isinstance(row, dict):
+        raise Quarantined("row-not-an-object")
+    try:
+        model = mapping.row.model_validate(row)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        raise Quarantined(
+            f"row-{first['type'].replace('_', '-')}", ".".join(str(part) for part in first["loc"])
+        ) from None
+    built = mapping.build(model)
+    if isinstance(built, Skip):
+        return built
+    return built.resources if isinstance(built, Related) else (built,)
+
+
+def _member(resource: Resource, held: MappingOf[str, Target]) -> Member:
+    kind = str(resource["resourceType"])
+    system = identifier_system(kind)
+    for each in resource.get("identifier") or ():
+        if each.get("system") == system and each.get("value"):
+            found = Member(kind, system, str(each["value"]), resource)
+            known = held.get(member_token(found))
+            if known is None:
+                return found
+            return Member(kind, system, found.value, resource, known.fhir_id, known.version_id)
+    raise Quarantined("identifier-missing", f"{kind}.identifier")
+
+
+def _gone(target: Target) -> Member:
+    kind, system, value = target.token.split("|", 2)
+    return Member(kind, system, value, None, target.fhir_id, target.version_id)
+
+
+def member_token(member: Member) -> str:
+    """The manifest's token of a member's target."""
+    return token(member.resource_type, member.system, member.value)

@@ -1,0 +1,60 @@
+"""Settling: what Medplum's answers mean for the account of a unit (pure).
+
+Belongs here: from a verdict and its answers to a disposition, attempts and targets. Does not
+belong here: sending, or the SQL that keeps it.
+"""
+
+from dataclasses import replace
+
+from migration_assets.manifest import Attempt, Settlement, State, Target
+from migration_assets.medplum import Answer, Delivered, Verdict
+from migration_assets.preparation import Prepared, member_token, settled
+
+_STATES = {Verdict.REFUSED: State.REJECTED, Verdict.HELD: State.QUARANTINED}
+
+
+def settlement(prepared: Prepared, delivered: Delivered) -> Settlement:
+    """The settlement of a unit whose submission has come to its end (not for OPEN ones).
+
+    ``unchanged`` when every resource was found as we would have written it: nothing was written.
+    """
+    written = delivered.verdict is Verdict.WRITTEN
+    wrote = any(answer.event != "unchanged" for answer in delivered.answers)
+    state = _STATES.get(delivered.verdict, State.MIGRATED if wrote else State.UNCHANGED)
+    return replace(
+        settled(
+            prepared.unit,
+            state,
+            prepared.mapping_version,
+            reason=delivered.reason,
+            field=delivered.field,
+        ),
+        attempts=tuple(_attempt(each) for each in delivered.answers),
+        targets=tuple(_target(prepared, each) for each in delivered.answers) if written else (),
+    )
+
+
+def _attempt(answer: Answer) -> Attempt:
+    return Attempt(
+        member_token(answer.member),
+        answer.method,
+        answer.bundle,
+        answer.entry,
+        answer.status,
+        answer.event,
+        answer.outcome,
+        answer.fhir_id,
+        answer.version_id,
+    )
+
+
+def _target(prepared: Prepared, answer: Answer) -> Target:
+    name = member_token(answer.member)
+    return Target(
+        answer.member.resource_type,
+        name,
+        answer.fhir_id,
+        answer.version_id,
+        prepared.fingerprints.get(name),
+        deleted=answer.member.body is None,
+    )
