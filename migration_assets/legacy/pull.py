@@ -25,7 +25,7 @@ from migration_assets.legacy.pagers import (
 )
 from migration_assets.legacy.rows import ABSENT, PulledRow, RowReader, row_reader, value_at
 from migration_assets.legacy.timestamps import lower_bound, upper_bound
-from migration_assets.legacy.transport import Answer, Transport
+from migration_assets.legacy.transport import Answer, Fetcher, Transport
 from migration_assets.legacy.waits import header_date
 
 _READINGS = 3  # of a stream whose rows move while it is read, before giving the turn back
@@ -79,12 +79,16 @@ class Puller:
     ) -> None:
         self._source = source
         self._clock = clock
-        self._transport = Transport(source, environ=environ, clock=clock, sleep=sleep)
+        self._transport: Fetcher = Transport(source, environ=environ, clock=clock, sleep=sleep)
 
     @property
     def requests_made(self) -> int:
         """Requests so far, retries and tokens included."""
         return self._transport.requests_made
+
+    def close(self) -> None:
+        """Close the connections that are kept alive; a later pull opens new ones."""
+        self._transport.close()
 
     def filters_by_time(self, stream: str) -> bool:
         """True if windows apply; without a change time every pull yields every row."""
@@ -181,7 +185,7 @@ class Puller:
 
 
 def _read_rows(raw: list[Any], read: RowReader, *, flawed: bool) -> list[PulledRow]:
-    return [read(row, flawed) for row in raw]
+    return [read(row, flawed=flawed) for row in raw]
 
 
 def _following(paging: Paging, page: PageSeen, where: str) -> PageRequest | None:

@@ -8,7 +8,7 @@ import datetime as dt
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import orjson
 
@@ -37,8 +37,12 @@ class PulledRow:
     problem: str | None
 
 
-RowReader: TypeAlias = Callable[[Any, bool], PulledRow]
-"""From a row, and whether its page was flawed, to what was read."""
+class RowReader(Protocol):
+    """From a row, and whether its page was flawed, to what was read."""
+
+    def __call__(self, row: Any, *, flawed: bool = False) -> PulledRow:
+        """Never raises: whatever is wrong is the row's ``problem``."""
+
 
 _Finder: TypeAlias = Callable[[Any], Any]
 _Key: TypeAlias = tuple[str | None, str | None]  # the key, or the problem
@@ -66,9 +70,9 @@ def row_reader(stream: Stream) -> RowReader:
     mark = _finder(stream.tombstone.path) if stream.tombstone else None
     mark_means = stream.tombstone.truthy if stream.tombstone else True
 
-    def read(row: Any, flawed: bool) -> PulledRow:  # noqa: FBT001  called once per row
+    def read(row: Any, *, flawed: bool = False) -> PulledRow:
         if not isinstance(row, dict):
-            return PulledRow(None, row, None, False, "not-an-object")  # noqa: FBT003  as above
+            return PulledRow(None, row, None, deleted=False, problem="not-an-object")
         key, problem = key_of(row)
         if flawed and (defect := _defect(row)):
             key, problem = _unbroken(key), defect

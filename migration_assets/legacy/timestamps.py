@@ -111,10 +111,25 @@ def lower_bound(cursor: Cursor, since: dt.datetime) -> str:
 def upper_bound(cursor: Cursor, until: dt.datetime) -> str:
     """``until`` as the API takes it: ceiled to its tick."""
     tick = _tick(cursor)
+    until += _repeated_near(cursor, until)
     wall = _ceiled(_wall(cursor, until), tick)
     while (gap := until - min(_readings(cursor, wall))) > dt.timedelta(0):
         wall = _ceiled(wall + gap, tick)
     return _rendered(cursor, wall)
+
+
+def _repeated_near(cursor: Cursor, moment: dt.datetime) -> dt.timedelta:
+    """How far clocks go back within a day of a moment, for values that may carry no zone.
+
+    A row of the second 01:30 is read as the first one (there is no telling), so that it belongs
+    to the earlier window; the API, which knows better, must not have cut it off there.
+    """
+    if cursor.tz is None:
+        return dt.timedelta(0)
+    zone, day = ZoneInfo(cursor.tz), dt.timedelta(days=1)
+    before = (moment - day).astimezone(zone).utcoffset() or dt.timedelta(0)
+    after = (moment + day).astimezone(zone).utcoffset() or dt.timedelta(0)
+    return max(before - after, dt.timedelta(0))
 
 
 def _floored(wall: dt.datetime, tick: dt.timedelta) -> dt.datetime:

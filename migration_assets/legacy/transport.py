@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import requests
@@ -58,6 +58,24 @@ class Answer:
     headers: Mapping[str, str]
     flawed: bool = False
     skipped: bool = False
+
+
+class Fetcher(Protocol):
+    """What the Puller needs of a transport: the seam for a recorded or imagined source."""
+
+    @property
+    def base_url(self) -> str:
+        """The source's address."""
+
+    @property
+    def requests_made(self) -> int:
+        """Requests so far."""
+
+    def fetch(self, url: str, params: Parameters, *, where: str, believe: Belief = ...) -> Answer:
+        """GET a page; ``where`` is how it is called in messages, ``believe`` doubts a 200."""
+
+    def close(self) -> None:
+        """Let go of connections."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +148,10 @@ class Transport:
         return self._attempts(
             _Call("GET", url, where, believe, params, credential=credential, declared=declared)
         )
+
+    def close(self) -> None:
+        """Close the connections that are kept alive."""
+        self._session.close()
 
     def _post_form(self, url: str, form: Mapping[str, str]) -> Any:
         where = f"fetching a token from {place(url)}"

@@ -22,12 +22,15 @@ class Cursor(Described):
 
     ``format`` is ``iso``, ``epoch_s``, ``epoch_ms`` or a strptime pattern. ``tz`` is the zone of
     values that carry none; without it such a value is unreadable. ``precision_seconds`` is the
-    tick of the API's filter: bounds are floored and ceiled to it (86400: days, and only then is
-    a value without a time of day read). ``param`` and ``until_param`` take ``send`` and
-    ``until_send`` with ``{value}`` replaced; without ``param`` everything is read and the window
-    is cut on our side alone. ``inclusive`` tells whether the lower filter is ``>=``; if not, a
-    tick is subtracted. ``until_inclusive`` records what the upper filter does: the bound is sent
-    ceiled and rows are filtered again here, so that a wrong value loses nothing.
+    tick of the API's filter or of the times it shows, whichever is coarser: bounds are floored and
+    ceiled to it (86400: days, and only then is a value without a time of day read).
+
+    ``param`` and ``until_param`` take ``send`` and ``until_send`` with ``{value}`` replaced;
+    without ``param`` everything is read and the window is cut on our side alone. ``inclusive``
+    tells whether the lower filter is ``>=``; if not, a tick is subtracted. ``until_inclusive``
+    records what the upper filter does: the bound is sent ceiled and rows are filtered again here,
+    so that a wrong value loses nothing.
+
     ``lookback_seconds`` is how far before the high-water mark an incremental pull starts; the
     caller of the puller subtracts it.
     """
