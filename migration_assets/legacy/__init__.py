@@ -3,8 +3,11 @@
 description/  what a source looks like, as data
 environment   the variables a description names
 origins       where a URL leads and where we may go
-transport     one request, guarded; body bounds and parses it; waits paces retries
-auth          credentials; budgets: client-side limits
+transport     one request, guarded
+body, waits   bounds and parses an answer; paces retries
+auth          credentials
+budgets       client-side limits
+failures      what a try without an answer means
 pagers        which page comes next
 timestamps    change times, read strictly and sent to the API's tick
 rows          from JSON to PulledRow
@@ -14,3 +17,9 @@ Belongs here: getting every row there is, exactly as it was sent, and saying whi
 trusted. Does not belong here: deciding what changed, the high-water mark, stable keys for rows
 without one (``manifest``, ``pipeline``).
 """
+
+from migration_assets.legacy.description import Source, Stream, load_description
+from migration_assets.legacy.pull import PulledPage, Puller
+from migration_assets.legacy.rows import PulledRow
+
+__all__ = ["PulledPage", "PulledRow", "Puller", "Source", "Stream", "load_description"]
