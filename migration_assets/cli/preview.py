@@ -1,0 +1,91 @@
+"""``migration preview TYPE``: row beside resource beside problems; writes nothing."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from migration_assets.cli.output import console, print_json
+from migration_assets.connections import Connections
+from migration_assets.errors import Permanent
+from migration_assets.mapping import Mapping
+from migration_assets.mappings import discover
+from migration_assets.preparation import Preview
+from migration_assets.preparation import preview as preview_row
+from migration_assets.settings import read_settings
+
+
+def preview(
+    resource_type: Annotated[str, typer.Argument(metavar="TYPE", help="A FHIR type: Patient")],
+    limit: Annotated[int, typer.Option(min=1, help="How many rows to show.")] = 3,
+    key: Annotated[list[str] | None, typer.Option(help="Show the row with this key.")] = None,
+    live: Annotated[bool, typer.Option(help="Ask the legacy API, not the landed rows.")] = False,  # noqa: FBT002 - typer's way
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,  # noqa: FBT002
+) -> None:
+    """Show what rows of a type become, beside the rows. It prints patient data to your terminal.
+
+    Rows on account are used if there are any, else one page is pulled. Nothing is written.
+    """
+    settings = read_settings()
+    found = discover(*([settings.mappings] if settings.mappings else []))
+    mapping = next((each for each in found.values() if resource_type in each.types), None)
+    if mapping is None:
+        raise Permanent(f"No mapping makes {resource_type}. There are: {', '.join(found)}.")
+    rows = _rows(Connections(settings), mapping, limit, key or [], live=live)
+    previews = [preview_row(mapping, name, row) for name, row in rows]
+    if as_json:
+        print_json([_plain(each) for each in previews])
+        return
+    for each in previews:
+        _show(each)
+    if not previews:
+        console().print(f"The stream {mapping.stream} has no such rows.")
+
+
+def _rows(
+    connections: Connections, mapping: Mapping[Any], limit: int, keys: list[str], *, live: bool
+) -> Iterator[tuple[str, Any]]:
+    if not live:
+        with connections.manifest() as manifest:
+            units = manifest.landed_units(mapping.stream, limit=limit, keys=keys)
+        if units or keys:
+            return ((each.key, each.row) for each in units)
+    page = connections.puller().first_page(mapping.stream)
+    pulled = (each for each in page.rows if not keys or each.key in keys)
+    return ((str(each.key), each.row) for each in itertools.islice(pulled, limit))
+
+
+def _plain(each: Preview) -> dict[str, Any]:
+    return {
+        "key": each.key,
+        "row": each.row,
+        "resources": list(each.resources),
+        "problems": list(each.problems),
+    }
+
+
+def _show(each: Preview) -> None:
+    made = [Panel(_pretty(one), title=str(one["resourceType"])) for one in each.resources]
+    problems = Text("\n".join(each.problems) or "none")
+    style = "red" if each.problems else "green"
+    beside = Table.grid(expand=True, padding=(0, 1))
+    beside.add_column(ratio=2)
+    beside.add_column(ratio=3)
+    beside.add_row(
+        Panel(_pretty(each.row), title=Text(f"row {each.key}")),
+        Group(*made, Panel(problems, title="problems", border_style=style)),
+    )
+    console().print(beside)
+
+
+def _pretty(value: Any) -> Text:
+    try:
+        return Text(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    except TypeError:  # broken UTF-8: shown escaped
+        return Text(ascii(value))

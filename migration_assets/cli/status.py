@@ -1,0 +1,55 @@
+"""``migration status``: the balance per type, from the account."""
+
+from typing import Annotated
+
+import typer
+
+from migration_assets.cli.output import balance_table, console, exceptions_table, print_json
+from migration_assets.connections import Connections
+from migration_assets.manifest import State
+from migration_assets.mappings import discover
+from migration_assets.reconciliation.balance import exceptions_by_type, type_balances
+from migration_assets.settings import read_settings
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,  # noqa: FBT002 - typer's way
+) -> None:
+    """Show the balance per type, and why rows did not arrive. Exit 1 if the balance fails."""
+    settings = read_settings()
+    found = discover(*([settings.mappings] if settings.mappings else []))
+    with Connections(settings).manifest() as manifest:
+        balances = type_balances(manifest, found.values())
+        exceptions = exceptions_by_type(manifest, found.values())
+        marks = {each.stream: manifest.high_water_mark(each.stream) for each in found.values()}
+    holds = all(each.balance.holds for each in balances)
+    if as_json:
+        print_json(
+            {
+                "types": {each.resource_type: each.as_numbers() for each in balances},
+                "exceptions": [
+                    {
+                        "type": resource_type,
+                        "state": each.state.value,
+                        "reason": each.reason,
+                        "field": each.field,
+                        "count": each.count,
+                    }
+                    for resource_type, each in exceptions
+                ],
+                "marks": {name: mark and mark.isoformat() for name, mark in marks.items()},
+                "balance_holds": holds,
+            }
+        )
+    else:
+        out = console()
+        out.print(balance_table(balances))
+        if exceptions:
+            out.print(exceptions_table(exceptions))
+        pending = sum(each.balance.by_state[State.PENDING] for each in balances if not each.within)
+        if pending:
+            out.print(f"{pending:,} rows are pending: materialize their types to settle them.")
+        if not any(each.balance.eligible for each in balances):
+            out.print("Nothing is on account yet: materialize an asset, or run `migration demo`.")
+    if not holds:
+        raise typer.Exit(1)

@@ -1,0 +1,137 @@
+"""The demo's migration: every asset materialized by Dagster, on the demo's state.
+
+Belongs here: what `migration demo` does between starting the servers and printing the balance.
+It goes in by the front door: the same definitions, assets and run storage that `dagster dev`
+shows afterwards.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from migration_assets.connections import Connections
+from migration_assets.demo.clinic_store import ClinicStore
+from migration_assets.demo.home import Home
+from migration_assets.demo.population import generate
+from migration_assets.errors import Transient
+from migration_assets.mappings import discover
+from migration_assets.pipeline import Progress
+from migration_assets.reconciliation.balance import (
+    TypeBalance,
+    exceptions_by_type,
+    type_balances,
+)
+from migration_assets.reconciliation.presence import Presence, presence
+from migration_assets.settings import Settings
+
+HISTORY = timedelta(days=730)
+"""How far back the clinic's rows were last changed."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a demo run has to tell."""
+
+    balances: list[TypeBalance]
+    exceptions: list[tuple[str, Any]]
+    presences: list[Presence]
+    written: int
+    unchanged: int
+
+
+def found_clinic(home: Home, *, patients: int, seed: int, now: datetime) -> None:
+    """Make the clinic's population, once; the same state folder keeps the same clinic."""
+    home.create()
+    if home.clinic.exists():
+        return
+    unfinished = home.clinic.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)
+    extra = [(each.stream, each.examples) for each in discover().values()]
+    with ClinicStore(unfinished) as store:
+        store.load(generate(patients=patients, seed=seed, now=now))
+        store.load_examples(extra, now=now)
+    start = (now - HISTORY).astimezone(UTC).date().replace(day=1)
+    (home.folder / "start").write_text(start.isoformat(), encoding="utf-8")
+    unfinished.rename(home.clinic)  # whole or not at all
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """These variables in the environment, for Dagster's own settings, and the old ones after."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def demo_settings(variables: Mapping[str, str]) -> Settings:
+    """The settings these variables make."""
+    return Settings.model_validate(dict(variables))
+
+
+def materialize_everything(variables: Mapping[str, str], progress: Progress) -> None:
+    """Materialize every asset over every partition in one Dagster run, in dependency order.
+
+    Raises:
+        Transient: the run failed; its error is in the message, and in the Dagster UI.
+    """
+    import dagster as dg  # noqa: PLC0415, TID251 - the demo is a user of Dagster, and slow to import
+
+    from migration_assets.defs.build import build_definitions  # noqa: PLC0415
+    from migration_assets.defs.partitions import change_time_partitions  # noqa: PLC0415
+
+    settings = demo_settings(variables)
+    connections = Connections(settings, environ=lambda: variables, progress=progress)
+    definitions = build_definitions(connections=connections)
+    partitions = change_time_partitions(settings)
+    span = {
+        "dagster/asset_partition_range_start": str(partitions.get_first_partition_key()),
+        "dagster/asset_partition_range_end": str(partitions.get_last_partition_key()),
+    }
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+    with dg.DagsterInstance.get() as instance:
+        result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance, tags=span, raise_on_error=False
+        )
+    if not result.success:
+        failed = [event for event in result.all_events if event.is_step_failure]
+        why = [_failure_text(event) for event in failed] or ["see the run in the Dagster UI"]
+        raise Transient(f"The migration run failed: {'; '.join(why)}")
+
+
+def _failure_text(event: Any) -> str:
+    data = event.step_failure_data
+    said = data.user_failure_data.description if data.user_failure_data else None
+    return f"{event.step_key}: {said or 'unexpected; see the run in the Dagster UI'}"
+
+
+def account_of(home: Home, variables: Mapping[str, str], stats: Mapping[str, Any]) -> Shown:
+    """The balance, the exceptions and a search of Medplum for everything on account."""
+    connections = Connections(demo_settings(variables), environ=lambda: variables)
+    mappings = discover().values()
+    with connections.manifest() as manifest:
+        fhir = connections.medplum()
+        types = [name for each in mappings for name in each.types]
+        return Shown(
+            balances=type_balances(manifest, mappings),
+            exceptions=exceptions_by_type(manifest, mappings),
+            presences=[presence(manifest, fhir, each) for each in types] if fhir else [],
+            written=int(stats.get("versions", 0)),
+            unchanged=int(stats.get("unchanged", 0)),
+        )
+
+
+def env_path(folder: Path) -> Path:
+    """Where commands look for settings: .env in the folder they run in."""
+    return folder / ".env"
