@@ -8,6 +8,7 @@ import {
   badRequest,
   evalFhirPath,
   formatSearchQuery,
+  getDataType,
   globalSchema,
   matchesSearchRequest,
   splitSearchOnComma,
@@ -80,8 +81,8 @@ function refuseUnknown(request, { code, operator }) {
     const text = chain.length > 0 ? `Invalid search parameter in chain: ${type}?${head}` : `Unknown search parameter: ${head}`;
     refuse(badRequest(text));
   }
-  if (chain.length > 0) {
-    refuse(notInSandbox('chained search'));
+  if (code.split('.').length > 2) {
+    refuse(notInSandbox('search chains of more than one step'));
   }
   if (operator === 'in' || operator === 'not-in') {
     refuse(badRequest(`Invalid modifier :${operator} for ${type}-${code}`));
@@ -97,7 +98,8 @@ function matching(store, request) {
   }
   const byIdentifier = filters.find(({ code, operator }) => code === 'identifier' && operator === 'eq');
   const candidates = byIdentifier ? identified(store, type, byIdentifier.value) : [...store.live(type)];
-  const tests = filters.filter((filter) => filter !== byIdentifier).map((filter) => test(filter, type));
+  const others = filters.filter((filter) => filter !== byIdentifier);
+  const tests = others.map((filter) => (filter.code.includes('.') ? chainTest(store, filter, type) : test(filter, type)));
   return candidates.filter((resource) => tests.every((passes) => passes(resource)));
 }
 
@@ -143,6 +145,26 @@ function hasLogicalReference(resource, code, value) {
   return evalFhirPath(expression, resource).some(({ identifier }) => {
     return identifier && (tokens.has(`${identifier.system ?? ''}|${identifier.value}`) || tokens.has(identifier.value));
   });
+}
+
+/** `patient.identifier=…` or `subject:Patient.identifier=…`: what refers to a resource that the rest would find. */
+function chainTest(store, filter, resourceType) {
+  const [head, code] = filter.code.split('.');
+  const [parameter, targetType] = head.split(':');
+  const { expression } = globalSchema.types[resourceType].searchParams[parameter];
+  const found = new Map(); // type -> ids of possible targets, searched once
+  return (resource) =>
+    evalFhirPath(expression, resource).some(({ reference }) => {
+      const [type, id] = String(reference).split('/');
+      if (targetType ? type !== targetType : !globalSchema.types[type]) {
+        return false;
+      }
+      if (!found.has(type)) {
+        const targets = matching(store, { resourceType: type, filters: [{ ...filter, code }] });
+        found.set(type, new Set(targets.map((target) => target.id)));
+      }
+      return found.get(type).has(id);
+    });
 }
 
 function sort(resources, rules) {
@@ -221,8 +243,7 @@ function shape(resource, { fields, summary }) {
     return subsetResource({ ...resource }, fields);
   }
   if (summary === 'true') {
-    const elements = globalSchema.types[resource.resourceType].elements;
-    return subsetResource({ ...resource }, Object.keys(elements).filter((name) => elements[name].isSummary));
+    return subsetResource({ ...resource }, [...(getDataType(resource.resourceType).summaryProperties ?? [])]);
   }
   return resource;
 }

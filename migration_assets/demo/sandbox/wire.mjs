@@ -49,7 +49,7 @@ export function parseForm(bytes) {
 }
 
 export function sendJson(response, status, body, headers = {}) {
-  send(response, status, stringify(body), { 'Content-Type': 'application/json; charset=utf-8', ...headers });
+  send(response, status, JSON.stringify(body), { 'Content-Type': 'application/json; charset=utf-8', ...headers });
 }
 
 export function sendText(response, status, text, headers = {}) {

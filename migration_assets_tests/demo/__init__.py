@@ -1,0 +1,1 @@
+"""The clinic to try it in, and the Medplum sandbox."""
