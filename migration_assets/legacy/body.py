@@ -25,6 +25,8 @@ from migration_assets.legacy.failures import (
 
 _CHUNK = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
+_ANY_DIGIT = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER = b"0" * 19  # digits of the smallest whole number that 64 bits may not hold
 _UTF8_MARK = b"\xef\xbb\xbf"  # .NET services send it; RFC 8259 lets a reader ignore it
 
 
@@ -108,7 +110,8 @@ def parse(body: bytearray) -> Parsed:
     """Parse JSON; strictly first, then once more sparing the good rows of a flawed page.
 
     The second parser takes broken UTF-8 (kept as lone surrogates), NaN and the like, so that the
-    rows that hold them can be marked and the others pass.
+    rows that hold them can be marked and the others pass. It also keeps whole numbers of any
+    length, which orjson would round beyond 64 bits: two long ids would become one.
 
     Raises:
         BodyRefusedError: not JSON at all.
@@ -116,8 +119,13 @@ def parse(body: bytearray) -> Parsed:
     if body.startswith(_UTF8_MARK):
         del body[: len(_UTF8_MARK)]
     try:
-        return Parsed(orjson.loads(body))
+        parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
+        lenient = _parse_leniently(body)
+    else:
+        # 0.3 µs a row; a search by regular expression takes 5.
+        if body.translate(_ANY_DIGIT).find(_LONG_NUMBER) < 0:
+            return Parsed(parsed)
         lenient = _parse_leniently(body)
     if lenient is not None:
         return lenient

@@ -117,9 +117,7 @@ def _offset(pager: OffsetPages, start: PageRequest) -> Paging:
 
 
 def _ended(pager: NumberedPages | OffsetPages, page: PageSeen, fresh: int, seen: int) -> bool:
-    total = value_at(page.body, pager.total) if pager.total and page.body is not None else None
-    if total is not None and (isinstance(total, bool) or not isinstance(total, int)):
-        raise Permanent(f"pager.total: there is no number at {pager.total} in the answer")
+    total = _total(pager, page)
     if fresh == 0:
         if total is not None and seen < total:
             raise DriftError
@@ -127,6 +125,17 @@ def _ended(pager: NumberedPages | OffsetPages, page: PageSeen, fresh: int, seen:
     if total is not None and seen >= total:
         return True
     return pager.short_page_ends and page.count < pager.size
+
+
+def _total(pager: NumberedPages | OffsetPages, page: PageSeen) -> int | None:
+    if pager.total is None or page.body is None:
+        return None
+    total = value_at(page.body, pager.total)
+    if isinstance(total, str) and total.isascii() and total.isdigit():
+        return int(total)
+    if isinstance(total, bool) or not isinstance(total, int):
+        raise Permanent(f"pager.total: there is no number at {pager.total} in the answer")
+    return total
 
 
 def _token(pager: TokenPages, start: PageRequest) -> Paging:
@@ -148,11 +157,17 @@ def _links(
     """Follow the source's own addresses; where they may lead is ``transport``'s to decide."""
     page = yield start
     while link := _link(pager, page):
+        page = yield PageRequest(_joined(pager, page.url, link, base_url))
+
+
+def _joined(pager: NextUrl | NextUrlHeader | LinkHeader, url: str, link: str, base_url: str) -> str:
+    try:
         if isinstance(pager, NextUrl) and pager.join == "base":
-            url = urljoin(base_url.rstrip("/") + "/", link.lstrip("/"))
-        else:
-            url = urljoin(page.url, link)
-        page = yield PageRequest(url)
+            return urljoin(base_url.rstrip("/") + "/", link.lstrip("/"))
+        return urljoin(url, link)
+    except ValueError:
+        complaint = "what the source gives as the next page is not an address"
+    raise Permanent(complaint)
 
 
 def _link(pager: NextUrl | NextUrlHeader | LinkHeader, page: PageSeen) -> str | None:

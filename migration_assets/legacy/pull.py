@@ -181,7 +181,7 @@ class Puller:
         seconds = (
             int(age) if age.isascii() and age.isdigit() and len(age) < len("9999999999") else 0
         )
-        return date.astimezone(dt.UTC) - dt.timedelta(seconds=seconds)
+        return date - dt.timedelta(seconds=seconds)
 
 
 def _read_rows(raw: list[Any], read: RowReader, *, flawed: bool) -> list[PulledRow]:

@@ -215,8 +215,11 @@ class Transport:
             return refused.failure
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
             return of_connection(error)
-        except (requests.RequestException, OSError) as error:
-            return Failure(f"the request could not be made ({type(error).__name__})")
+        except (requests.RequestException, OSError, UnicodeError) as error:
+            return Failure(
+                f"the request could not be made ({type(error).__name__})",
+                advice="is every address, header and credential plain text?",
+            )
 
     def _received(self, call: _Call, response: requests.Response, expires: float) -> _Received:
         status, headers = response.status_code, response.headers

@@ -46,6 +46,15 @@ def test_a_next_link_to_another_host_is_not_followed(
     assert "secret=1" not in told(caught.value)
 
 
+@pytest.mark.parametrize("link", ["http://[", "ftp://127.0.0.1/x", "http://u:p@127.0.0.1/"])
+def test_a_next_link_that_leads_nowhere_is_a_clear_error(
+    server: LegacyServer, puller: MakePuller, link: str
+) -> None:
+    server.answers("/rows", page(ONE, following=link))
+    with pytest.raises(Permanent, match=r"not an address|not the declared host"):
+        keys(puller(NEXT))
+
+
 def test_a_link_header_to_another_host_is_not_followed(
     server: LegacyServer, other: LegacyServer, puller: MakePuller
 ) -> None:

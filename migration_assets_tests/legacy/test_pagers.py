@@ -103,6 +103,12 @@ def test_rows_that_never_stand_still_are_not_called_complete() -> None:
         keys_of(source, pager={"type": "offset", "size": 4, "overlap": 2})
 
 
+def test_a_total_may_be_written_as_text() -> None:
+    source = ImaginedSource(lambda: rows_of(5), lies=lambda body: body.update(total="5"))
+    assert len(keys_of(source, pager={"type": "offset", "size": 5, "total": "total"})) == 5
+    assert source.requests_made == 1
+
+
 def test_fewer_rows_than_the_total_are_not_called_complete() -> None:
     source = ImaginedSource(lambda: rows_of(5), lies=lambda body: body.update(total=12))
     with pytest.raises(Transient, match="rows moved"):

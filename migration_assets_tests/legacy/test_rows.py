@@ -119,6 +119,13 @@ def test_a_key_of_broken_bytes_is_no_key(server: LegacyServer, puller: MakePulle
     assert keys(puller({"id": ["id", "id"]})) == [None, '["ü","ü"]']
 
 
+@pytest.mark.parametrize("key", [2**63, 2**64, 10**24 + 1, -(2**63) - 1])
+def test_a_long_number_is_not_rounded(server: LegacyServer, puller: MakePuller, key: int) -> None:
+    """Rounded to a double, two records' ids would be one."""
+    server.answers("/rows", Reply(b'{"data": [{"id": %d}, {"id": "%d"}]}' % (key, key + 1)))
+    assert keys(puller()) == [str(key), str(key + 1)]
+
+
 def test_a_mark_before_the_json_is_ignored(server: LegacyServer, puller: MakePuller) -> None:
     server.answers("/rows", Reply(b'\xef\xbb\xbf{"data": [{"id": 1}]}'))
     assert keys(puller()) == ["1"]

@@ -76,6 +76,14 @@ def test_a_variable_that_cannot_be_sent_is_named_before_any_request(
     assert server.asked == []
 
 
+def test_a_credential_that_fits_in_no_header_is_a_clear_error(
+    server: LegacyServer, puller: MakePuller
+) -> None:
+    auth = {"type": "bearer", "token": {"env": "OTHER"}}
+    with pytest.raises(Permanent, match=r"could not be made.*plain text"):
+        keys(puller(auth=auth, environ={"OTHER": "token-\N{EURO SIGN}"}))
+
+
 def test_the_base_url_may_come_from_the_environment(
     server: LegacyServer, puller: MakePuller
 ) -> None:
@@ -231,6 +239,7 @@ def test_a_connection_is_kept(server: LegacyServer, puller: MakePuller) -> None:
         ({"Date": "Tue, 14 Nov 2023 22:13:25 GMT", "Age": "old"}, 25),
         ({"Date": ""}, 20),
         ({"Date": "yesterday"}, 20),
+        ({"Date": "Fri, 31 Dec 9999 23:59:59 -1400"}, 20),
     ],
 )
 def test_the_server_time_is_no_later_than_what_the_answer_shows(

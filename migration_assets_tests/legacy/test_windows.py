@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from migration_assets_tests.legacy.imagined_source import (
@@ -65,13 +65,20 @@ def imagined(
     fold=st.sampled_from([0, 1]),
     inclusive=st.booleans(),
 )
+@example(  # a row of the second 01:30, a cut in the first 01:45
+    instants=[_NOVEMBER + dt.timedelta(minutes=90)],
+    cuts=[_NOVEMBER + dt.timedelta(minutes=45)],
+    compares="instants",
+    fold=0,
+    inclusive=True,
+)
 def test_windows_end_to_end_give_every_row_exactly_once(
     name: str,
     instants: list[dt.datetime],
     cuts: list[dt.datetime],
     compares: str,
     fold: int,
-    inclusive: bool,  # noqa: FBT001  drawn, not called
+    inclusive: bool,
 ) -> None:
     """Whatever the server compares, wherever the cuts fall, also where clocks are set."""
     dialect = DIALECTS[name]
