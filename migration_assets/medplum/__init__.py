@@ -4,6 +4,7 @@ Belongs here: what the contract with the server forces. Does not belong here: wh
 or what becomes of them (``pipeline``), and SQL. The manifest is not known here.
 """
 
+from migration_assets.medplum.answers import Answer, Delivered, Verdict
 from migration_assets.medplum.bundles import Member, Submission
 from migration_assets.medplum.client import (
     Ambiguous,
@@ -11,13 +12,7 @@ from migration_assets.medplum.client import (
     MedplumClient,
     find_by_identifier,
 )
-from migration_assets.medplum.deliver import (
-    NEEDS_TRANSACTIONS,
-    Answer,
-    Delivered,
-    Deliverer,
-    Verdict,
-)
+from migration_assets.medplum.deliver import NEEDS_TRANSACTIONS, Deliverer
 from migration_assets.medplum.quota import Pacer
 
 __all__ = [

@@ -8,19 +8,18 @@ request without a whole answer the server may still finish it; then nothing is s
 search for its identifiers stands still, and what it found is adopted.
 """
 
-import enum
 import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from migration_assets.errors import Transient
 from migration_assets.fhir.references import ConditionalReference, with_references
 from migration_assets.mapping import Resource
+from migration_assets.medplum.answers import Answer, Delivered, Verdict, ended, read_entry
 from migration_assets.medplum.bundles import (
-    Member,
     Packed,
     Submission,
     bundle_json,
@@ -29,7 +28,7 @@ from migration_assets.medplum.bundles import (
     too_large,
 )
 from migration_assets.medplum.client import Ambiguous, Fhir, find_by_identifier
-from migration_assets.medplum.outcomes import Fate, Outcome, entry_outcome
+from migration_assets.medplum.outcomes import Fate
 
 _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds; then the last again, until the deadline
 NEEDS_TRANSACTIONS = "needs-transaction-bundles"
@@ -38,39 +37,17 @@ NEEDS_TRANSACTIONS = "needs-transaction-bundles"
 _SETTLE_SECONDS = 2.0  # a server that lost its client finished 100 entries within that
 
 
-class Verdict(enum.Enum):
-    """How a submission ended in this run."""
-
-    WRITTEN = "written"
-    REFUSED = "refused"  # Medplum refused it for good
-    HELD = "held"  # a person must look
-    OPEN = "open"  # not now: stays pending
+def _backoff(failures: int) -> float:
+    return _BACKOFF[min(failures, len(_BACKOFF) - 1)]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What Medplum said of one member; the manifest keeps it as an attempt."""
-
-    member: Member
-    method: str
-    bundle: str
-    entry: int
-    status: str
-    event: str
-    outcome: str | None = None
-    fhir_id: str | None = None
-    version_id: str | None = None
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """The end of one submission; ``reason`` and ``field`` when it was not written."""
-
-    submission: Submission
-    verdict: Verdict
-    answers: tuple[Answer, ...] = ()
-    reason: str | None = None
-    field: str | None = None
+def _stripped(resource: Resource | None) -> Resource:
+    """A resource without what Medplum adds to it."""
+    kept = {name: value for name, value in (resource or {}).items() if name != "id"}
+    meta = dict(kept.pop("meta", None) or {})
+    for added in ("versionId", "lastUpdated", "author", "project", "compartment"):
+        meta.pop(added, None)
+    return {**kept, "meta": meta} if meta else kept
 
 
 class Deliverer:
@@ -212,7 +189,7 @@ class Deliverer:
         throttled: list[Packed] = []
         waits: list[float] = []
         for index, (packed, entry) in enumerate(zip(taken, entries, strict=True)):
-            answers, outcome = _read(packed, entry, bundle, index)
+            answers, outcome = read_entry(packed, entry, bundle, index)
             if outcome.fate is Fate.DONE:
                 finished.append(Delivered(packed.submission, Verdict.WRITTEN, tuple(answers)))
             elif outcome.fate is Fate.WAIT:
@@ -223,7 +200,7 @@ class Deliverer:
             elif outcome.fate is Fate.EDITED:
                 finished.append(self._examine(packed, answers))
             else:
-                finished.append(_ended(packed, answers, outcome))
+                finished.append(ended(packed, answers, outcome))
         return finished, [*self._relocate(lost_races), *throttled], waits
 
     def _after_ambiguity(self, taken: list[Packed]) -> list[Packed]:
@@ -284,78 +261,3 @@ class Deliverer:
             for each in answers
         )
         return Delivered(submission, Verdict.WRITTEN, confirmed)
-
-
-_HELD_REASONS = {Fate.DUPLICATE: "duplicate-in-medplum", Fate.GONE: "deleted-in-medplum"}
-
-
-def _ended(packed: Packed, answers: list[Answer], outcome: Outcome) -> Delivered:
-    """The end of a submission that was answered for good, and not with success."""
-    reason = _HELD_REASONS.get(outcome.fate)
-    if reason is not None:
-        return Delivered(packed.submission, Verdict.HELD, tuple(answers), reason=reason)
-    return Delivered(
-        packed.submission,
-        Verdict.REFUSED,
-        tuple(answers),
-        reason=f"medplum-{outcome.status}-{outcome.code or 'error'}",
-        field=outcome.expression,
-    )
-
-
-def _read(
-    packed: Packed, entry: dict[str, Any], bundle: str, index: int
-) -> tuple[list[Answer], Outcome]:
-    """Every member's answer, and the outcome that decides for the submission."""
-    members = packed.submission.members
-    outcome = entry_outcome(entry)
-    if not packed.nested:
-        return [_answer(packed, 0, outcome, bundle, index)], outcome
-    inner = (entry.get("resource") or {}).get("entry") or []
-    if outcome.fate is not Fate.DONE or len(inner) != len(members):
-        if outcome.fate is Fate.DONE:  # a success that does not say of what: look again
-            outcome = Outcome("", Fate.RETRY)
-        return [_answer(packed, at, outcome, bundle, index) for at in range(len(members))], outcome
-    outcomes = [entry_outcome(each) for each in inner]
-    worst = next((each for each in outcomes if each.fate is not Fate.DONE), outcomes[0])
-    answers = [_answer(packed, at, each, bundle, index) for at, each in enumerate(outcomes)]
-    return answers, worst
-
-
-def _answer(packed: Packed, at: int, outcome: Outcome, bundle: str, index: int) -> Answer:
-    member, method = packed.submission.members[at], packed.methods[at]
-    fhir_id = outcome.fhir_id or member.fhir_id
-    return Answer(
-        member,
-        method,
-        bundle,
-        index,
-        outcome.status,
-        _event(member, method, outcome),
-        outcome.code,
-        fhir_id,
-        outcome.version_id,
-    )
-
-
-def _event(member: Member, method: str, outcome: Outcome) -> str:
-    if outcome.fate is not Fate.DONE:
-        return "failed"
-    if method == "DELETE":
-        return "deleted"
-    if outcome.status == "201":
-        return "created"
-    return "unchanged" if outcome.version_id == member.version_id else "changed"
-
-
-def _backoff(failures: int) -> float:
-    return _BACKOFF[min(failures, len(_BACKOFF) - 1)]
-
-
-def _stripped(resource: Resource | None) -> Resource:
-    """A resource without what Medplum adds to it."""
-    kept = {name: value for name, value in (resource or {}).items() if name != "id"}
-    meta = dict(kept.pop("meta", None) or {})
-    for added in ("versionId", "lastUpdated", "author", "project", "compartment"):
-        meta.pop(added, None)
-    return {**kept, "meta": meta} if meta else kept
