@@ -33,7 +33,11 @@ class Settings(BaseSettings):
     """Everything that differs between two installations."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        env_ignore_empty=True,  # a line of .env.example that was not filled in is not a setting
     )
 
     source: Path | None = Field(
