@@ -144,6 +144,7 @@ def test_a_stream_that_is_not_listed_is_made_from_the_defaults() -> None:
     assert stream.relative_path == "v1/allergies"
     assert stream.id == ("uuid",)
     assert stream.cursor is not None
+    assert stream == load(defaults=DEFAULTS, streams=[]).stream("allergies")
 
 
 def test_an_unknown_stream_is_refused_by_name() -> None:

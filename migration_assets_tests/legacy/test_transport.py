@@ -274,3 +274,16 @@ def test_a_certificate_is_verified(puller: MakePuller, tmp_path: Path) -> None:
             keys(puller(base_url=server.url))
     assert len(server.asked) == 1
     told(caught.value)
+
+
+def test_both_ends_of_a_window_may_share_a_parameter(
+    server: LegacyServer, puller: MakePuller
+) -> None:
+    """Cliniko takes ``q[]`` as often as one likes."""
+    server.answers("/rows", PAGE)
+    cursor = {"field": "updated_at", "param": "q[]", "send": "updated_at:>={value}"}
+    cursor |= {"until_param": "q[]", "until_send": "updated_at:<{value}"}
+    window = (dt.datetime(2024, 1, day, tzinfo=dt.UTC) for day in (1, 2))
+    list(puller({"cursor": cursor}).pages("patients", *window))
+    asked = ["updated_at:>=2024-01-01T00:00:00Z", "updated_at:<2024-01-02T00:00:00Z"]
+    assert server.asked[0].query["q[]"] == asked
