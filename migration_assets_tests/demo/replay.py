@@ -229,6 +229,37 @@ class Replay:
         return True
 
 
+def patient(value: str, **more: Any) -> dict[str, Any]:
+    """A Patient known by an identifier."""
+    identifier = [{"system": "urn:t", "value": value}]
+    return {"resourceType": "Patient", "identifier": identifier, **more}
+
+
+def put(value: str, **more: Any) -> dict[str, Any]:
+    """A bundle entry that writes it conditionally."""
+    url = f"Patient?identifier=urn:t|{value}"
+    return {"request": {"method": "PUT", "url": url}, "resource": patient(value, **more)}
+
+
+def ask(sandbox: Sandbox, method: str, path: str, body: object = None) -> Answer:
+    """One FHIR request with a valid token."""
+    request = {"method": method, "path": f"fhir/R4/{path}"}
+    return send(sandbox, request | ({} if body is None else {"body": body}))
+
+
+def send(sandbox: Sandbox, request: dict[str, Any]) -> Answer:
+    """One request as in a fixture, with a valid token."""
+    with Replay(sandbox) as replay:
+        return replay.send({"request": request})
+
+
+def bundle(sandbox: Sandbox, kind: str, *entries: dict[str, Any]) -> Answer:
+    """Posts a bundle of these entries."""
+    return ask(
+        sandbox, "POST", "", {"resourceType": "Bundle", "type": kind, "entry": list(entries)}
+    )
+
+
 def _comparable(text: str) -> Any:
     """An answer with its times, signatures and OperationOutcomes in the fixtures' short form."""
     text = re.sub(r'Expires=\d+&Signature=[^"]*', "<signed>", text)

@@ -1,10 +1,12 @@
-"""The sandbox's process, its memory and its quota: what recorded conversations cannot show."""
+"""The sandbox's process and its memory: what recorded conversations cannot show."""
 
+import base64
 import json
 import os
 import re
 import select
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -12,14 +14,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from migration_assets.demo import medplum_sandbox
 from migration_assets.demo.medplum_sandbox import Sandbox, SandboxOptions, launch, start_sandbox
 from migration_assets.errors import Permanent
-from migration_assets_tests.demo.replay import Answer, Replay
+from migration_assets_tests.demo.replay import Replay, ask, bundle, patient, put, send
 
 pytestmark = pytest.mark.sandbox
 
@@ -47,42 +48,6 @@ def sandbox(shared: Sandbox) -> Sandbox:
     shared.reset()
     shared.change(quota_per_minute=OPTIONS.quota_per_minute, transactions=True, strict=True)
     return shared
-
-
-def patient(value: str, **more: Any) -> dict[str, Any]:
-    identifier = [{"system": "urn:t", "value": value}]
-    return {"resourceType": "Patient", "identifier": identifier, **more}
-
-
-def put(value: str, **more: Any) -> dict[str, Any]:
-    url = f"Patient?identifier=urn:t|{value}"
-    return {"request": {"method": "PUT", "url": url}, "resource": patient(value, **more)}
-
-
-def ask(sandbox: Sandbox, method: str, path: str, body: object = None) -> Answer:
-    request = {"method": method, "path": f"fhir/R4/{path}"}
-    return send(sandbox, request | ({} if body is None else {"body": body}))
-
-
-def send(sandbox: Sandbox, request: dict[str, Any]) -> Answer:
-    with Replay(sandbox) as replay:
-        return replay.send({"request": request})
-
-
-def bundle(sandbox: Sandbox, kind: str, *entries: dict[str, Any]) -> Answer:
-    return ask(
-        sandbox, "POST", "", {"resourceType": "Bundle", "type": kind, "entry": list(entries)}
-    )
-
-
-def statuses(answer: Answer) -> list[str]:
-    return [entry["response"]["status"] for entry in json.loads(answer.text)["entry"]]
-
-
-def points_left(answer: Answer) -> int:
-    match = re.search(r'"fhirInteractions";r=(\d+);t=\d+$', answer.headers["ratelimit"])
-    assert match
-    return int(match[1])
 
 
 def test_what_was_answered_survives_a_kill(server: Path, tmp_path: Path) -> None:
@@ -224,89 +189,6 @@ def test_the_secret_is_in_no_argument_and_no_repr(shared: Sandbox) -> None:
     assert OPTIONS.client_secret not in repr(OPTIONS)
 
 
-@pytest.mark.parametrize(
-    ("before", "entry", "cost"),
-    [
-        ((), put("1"), 140),
-        ((put("1"),), put("1"), 120),
-        ((put("1"),), put("1", active=True), 120),
-        ((), {"request": {"method": "POST", "url": "Patient"}, "resource": patient("1")}, 100),
-        ((), {"request": {"method": "GET", "url": "Patient?_count=1"}}, 20),
-        (
-            (),
-            {"request": {"method": "GET", "url": "Patient/11111111-1111-4111-8111-111111111111"}},
-            1,
-        ),
-    ],
-)
-def test_a_batch_entry_costs_what_it_costs_on_the_real_server(
-    sandbox: Sandbox, before: tuple[dict[str, Any], ...], entry: dict[str, Any], cost: int
-) -> None:
-    """The pacing of deliveries is tuned on these numbers (contract §8)."""
-    if before:
-        bundle(sandbox, "batch", *before)
-    sandbox.refill()
-    left = points_left(bundle(sandbox, "batch", entry))
-    assert OPTIONS.quota_per_minute - left == cost
-
-
-def test_a_conditional_reference_costs_twenty_points_more(sandbox: Sandbox) -> None:
-    bundle(sandbox, "batch", put("1"))
-    subject = {"reference": "Patient?identifier=urn:t|1"}
-    observation = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
-    sandbox.refill()
-    left = points_left(ask(sandbox, "POST", "Observation", observation | {"subject": subject}))
-    assert OPTIONS.quota_per_minute - left == 120
-
-
-def test_a_quota_running_out_in_a_transaction_rolls_it_back(sandbox: Sandbox) -> None:
-    sandbox.change(quota_per_minute=300)
-    sandbox.refill()
-    answer = bundle(sandbox, "transaction", put("1"), put("2"), put("3"))
-    assert answer.status == 429
-    diagnostics = json.loads(json.loads(answer.text)["issue"][0]["diagnostics"])
-    assert diagnostics["limit"] == 300
-    assert 0 < diagnostics["_msBeforeNext"] <= 60_000
-    assert sandbox.stats()["resources"] == {}
-
-
-def test_the_preflight_tells_whether_transactions_are_on(sandbox: Sandbox) -> None:
-    """Contract §0: the one harmless question whose answer depends on the feature."""
-    absent = "Patient/11111111-1111-4111-8111-111111111111"
-    entries = [{"request": {"method": "GET", "url": url}} for url in ("Patient?_count=1", absent)]
-    assert bundle(sandbox, "transaction", *entries).status == 404
-    sandbox.change(transactions=False)
-    answer = bundle(sandbox, "transaction", *entries)
-    assert answer.status == 200
-    assert statuses(answer) == ["200", "404"]
-
-
-def test_a_thousand_identifiers_are_found_in_one_form(sandbox: Sandbox) -> None:
-    """How the deliverer looks before it writes: 20 points, whatever the number."""
-    for begin in range(0, 1000, 250):
-        bundle(sandbox, "batch", *(put(f"{number}") for number in range(begin, begin + 250)))
-    sandbox.refill()
-    tokens = ",".join(f"urn:t|{number}" for number in range(1000))
-    form = {"identifier": tokens, "_count": "1000", "_fields": "identifier"}
-    request = {"method": "POST", "path": "fhir/R4/Patient/_search", "form": form}
-    answer = send(sandbox, request)
-    assert len(json.loads(answer.text)["entry"]) == 1000
-    assert OPTIONS.quota_per_minute - points_left(answer) == 20
-
-
-def test_a_walk_by_cursor_meets_every_resource_once(sandbox: Sandbox) -> None:
-    """Hundreds share a millisecond here; a cursor that skips would falsify a comparison."""
-    bundle(sandbox, "batch", *(put(f"{number}") for number in range(300)))
-    seen: list[str] = []
-    path: str | None = "fhir/R4/Patient?_sort=_lastUpdated&_count=20"
-    while path:
-        page = json.loads(send(sandbox, {"method": "GET", "path": path}).text)
-        seen += [entry["resource"]["id"] for entry in page.get("entry", [])]
-        links = {link["relation"]: link["url"] for link in page["link"]}
-        path = links.get("next")
-    assert len(seen) == len(set(seen)) == 300
-
-
 def test_an_expired_token_is_refused_like_a_wrong_one(sandbox: Sandbox, server: Path) -> None:
     options = replace(OPTIONS, token_lifetime_seconds=1)
     with launch(options, None, server) as short, Replay(short) as replay:
@@ -329,6 +211,32 @@ def test_raw_content_comes_back_byte_for_byte_after_a_restart(server: Path, tmp_
         answer = ask(sandbox, "GET", f"Binary/{made['id']}")
         assert answer.text == raw["text"]
         assert answer.headers["content-type"] == "application/pdf"
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GET // HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /fhir/R4/Patient?_cursor=nonsense HTTP/1.1\r\nHost: x\r\n\r\n",
+        (
+            b"POST /fhir/R4 HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
+        ),
+        b"POST /fhir/R4 HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{",
+        b"POST /oauth2/token HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n",
+        b"nonsense\r\n\r\n",
+    ],
+)
+def test_a_broken_request_breaks_nobody_else(sandbox: Sandbox, request_head: bytes) -> None:
+    address = sandbox.base_url.removeprefix("http://").rstrip("/").split(":")
+    authorization = base64.b64encode(f"{OPTIONS.client_id}:{OPTIONS.client_secret}".encode())
+    head = request_head.replace(b"Host: x", b"Host: x\r\nAuthorization: Basic " + authorization)
+    with socket.create_connection((address[0], int(address[1])), timeout=10) as connection:
+        connection.sendall(head)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):
+            pass
+    assert ask(sandbox, "GET", "Patient?_count=1").status == 200
 
 
 def test_an_unknown_setting_is_refused(sandbox: Sandbox) -> None:

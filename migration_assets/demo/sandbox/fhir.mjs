@@ -90,20 +90,19 @@ export class FhirEndpoint {
       return wantsJson ? sendFhir(request, response, [allOk, binary], this) : this.sendContent(response, binary);
     }
     const bytes = await readBody(request, Infinity);
-    if (id) {
-      await repository.readResource('Binary', id); // 404 or 410: no client-assigned ids here either
-    }
-    const resource = { resourceType: 'Binary', id: id ?? generateId() };
     const type = request.headers['content-type'] ?? 'application/octet-stream';
-    const outcome = id ? allOk : created;
-    if (type.includes('application/fhir+json')) {
-      const { contentType, data = '' } = parseBody(request, bytes);
-      const stored = repository.storeBinary({ ...resource, contentType }, Buffer.from(data, 'base64'));
-      return sendFhir(request, response, [outcome, stored], this);
-    }
-    const stored = repository.storeBinary({ ...resource, contentType: type }, bytes);
-    const url = this.binaries.signedUrl(this.baseUrl, stored);
-    return sendFhir(request, response, [outcome, { ...stored, url }], this);
+    const isJson = type.includes('application/fhir+json');
+    const { contentType, data } = isJson ? parseBody(request, bytes) : { contentType: type };
+    const content = isJson ? Buffer.from(String(data ?? ''), 'base64') : bytes;
+    const stored = await this.#inTurn(async () => {
+      if (id) {
+        await repository.readResource('Binary', id); // 404 or 410: no client-assigned ids here either
+      }
+      return repository.storeBinary({ resourceType: 'Binary', id: id ?? generateId(), contentType }, content);
+    });
+    // Only raw content is answered with a link, as observed.
+    const link = isJson ? {} : { url: this.binaries.signedUrl(this.baseUrl, stored) };
+    return sendFhir(request, response, [id ? allOk : created, { ...stored, ...link }], this);
   }
 
   /** The bytes of a Binary, as the type it was given. */

@@ -36,9 +36,9 @@ export class Sandbox {
 
   /** Answers one HTTP request. */
   async serve(request, response) {
-    const { pathname, search } = new URL(request.url, this.baseUrl);
-    const [, room, rest] = /^\/([^/]*)(.*)$/.exec(pathname);
     try {
+      const { pathname, search } = new URL(request.url, this.baseUrl);
+      const [, room, rest] = /^\/([^/]*)(.*)$/.exec(pathname);
       if (room === '__sandbox') {
         await serveControl(this, request, response, rest.slice(1));
         return;
