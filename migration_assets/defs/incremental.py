@@ -5,9 +5,10 @@ nothing but its back-off in the cursor: the mark lives with the rows (dagster.md
 lives"). At most one run per tick, none while one is active, fewer and fewer after failures.
 """
 
+import itertools
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -30,6 +31,7 @@ _BUSY = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
+_PROBE_PAGES = 2
 _FIRST_BACK_OFF = timedelta(seconds=30)
 _LONGEST_BACK_OFF = timedelta(minutes=30)
 
@@ -154,10 +156,22 @@ def _probe(
         mark = marks[mapping.stream] = manifest.high_water_mark(mapping.stream)
         if mark is None:
             continue
-        page = next(puller.pages(mapping.stream, mark, None), None)
-        if page is not None and manifest.unseen(mapping.stream, page.rows):
+        if _has_news(mapping.stream, puller, manifest, mark):
             changed.append(mapping.stream)
     return marks, changed
+
+
+def _has_news(stream: str, puller: Puller, manifest: Manifest, mark: datetime) -> bool:
+    """Whether anything past the mark is not on account; one request while the source is quiet.
+
+    Rows with the mark's own change time always come again. Should they fill several pages, the
+    question is no longer cheap, and a pull answers it better.
+    """
+    pages = puller.pages(stream, mark, None)
+    for page in itertools.islice(pages, _PROBE_PAGES):
+        if manifest.unseen(stream, page.rows):
+            return True
+    return next(pages, None) is not None
 
 
 def _active(context: dg.SensorEvaluationContext) -> bool:

@@ -1,0 +1,329 @@
+"""The spine: land, prepare, deliver, settle, against a real account and a real router."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from migration_assets.adoption import read_adoption
+from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.errors import Transient
+from migration_assets.fhir.identifiers import identifier_system
+from migration_assets.manifest import Manifest, State
+from migration_assets.medplum import Ambiguous, Fhir, MedplumClient
+from migration_assets.pipeline import SETTLE_LAG, Run, Window, Worked, land, migrate
+from migration_assets_tests.conftest import Clock
+from migration_assets_tests.scripted import NOW, ORGANIZATIONS, PATIENTS, START, ScriptedSource
+
+ALL = Window(None, None)
+SECRET = "invented"
+BACKFILL = 'Organization = "backfill"\nPatient = "backfill"'
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Sandbox]:
+    with start_sandbox(
+        None,
+        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a11",
+        client_secret=SECRET,
+        quota_per_minute=10_000_000,
+    ) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def client(running: Sandbox) -> MedplumClient:
+    running.reset()
+    return MedplumClient(running.base_url, running.client_id, SecretStr(SECRET))
+
+
+@pytest.fixture
+def source() -> ScriptedSource:
+    return ScriptedSource()
+
+
+@pytest.fixture
+def account(tmp_path: Path, clock: Clock) -> Iterator[Manifest]:
+    manifest = Manifest(f"sqlite:///{tmp_path / 'manifest.db'}", clock=clock)
+    yield manifest
+    manifest.close()
+
+
+NewRun = Callable[..., Run]
+
+
+@pytest.fixture
+def new_run(account: Manifest, source: ScriptedSource, client: MedplumClient) -> NewRun:
+    def make(*, adoption: str = BACKFILL, fhir: Fhir | None = client) -> Run:
+        number = account.start_run("test", pipeline_version="0")
+        return Run(
+            id=number,
+            label=f"run-{number}",
+            manifest=account,
+            puller=source,
+            adoption=read_adoption(adoption),
+            fhir=fhir,
+            deadline_seconds=30,
+        )
+
+    return make
+
+
+def everything(run: Run, window: Window = ALL) -> dict[str, Worked]:
+    """One run over both types, in order."""
+    worked = {}
+    for mapping in (ORGANIZATIONS, PATIENTS):
+        land(run, mapping, window)
+        worked[mapping.resource_type] = migrate(run, mapping)
+    return worked
+
+
+def states(account: Manifest, stream: str) -> dict[State, int]:
+    balance = account.balances()[stream]
+    assert balance.holds
+    return {state: number for state, number in balance.by_state.items() if number}
+
+
+def reasons(account: Manifest) -> set[tuple[str, str]]:
+    return {(each.reason, each.field) for each in account.exceptions()}
+
+
+def test_rows_arrive_and_a_second_run_writes_nothing(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, running: Sandbox
+) -> None:
+    source.put("organizations", "O1")
+    for n in range(5):
+        source.put("patients", f"P{n}", organization="O1")
+    everything(new_run())
+    assert states(account, "patients") == {State.MIGRATED: 5}
+    before = running.stats()
+    everything(new_run())
+    assert states(account, "patients") == {State.UNCHANGED: 5}
+    after = running.stats()
+    assert (after["versions"], after["unchanged"]) == (before["versions"], before["unchanged"])
+
+
+def test_each_way_out_of_a_mapping_is_an_explained_outcome(
+    new_run: NewRun, source: ScriptedSource, account: Manifest
+) -> None:
+    for key, name in {
+        "O1": "skip me",
+        "O2": "quarantine me",
+        "O3": "crash",
+        "O4": "x" * 3000,
+    }.items():
+        source.put("organizations", key, name=name)
+    source.put("organizations", "O5", name=7)
+    source.put("organizations", "O6", name="good")
+    everything(new_run())
+    assert states(account, "organizations")[State.MIGRATED] >= 1
+    assert {
+        ("test-record", ""),
+        ("unmapped-code", "name"),
+        ("mapping-error", "ZeroDivisionError"),
+        ("row-string-type", "name"),
+    } <= reasons(account)
+    assert "CANARY" not in str(account.exceptions())
+
+
+def test_a_row_waits_for_its_reference_and_its_arrival_releases_it(
+    new_run: NewRun, source: ScriptedSource, account: Manifest
+) -> None:
+    source.put("patients", "P1", organization="O1")
+    everything(new_run())
+    assert reasons(account) == {("awaiting-reference", "Patient.managingOrganization")}
+    source.put("organizations", "O1", at=5)
+    everything(new_run(), Window(START + timedelta(seconds=1), None, reopen=False))
+    assert states(account, "patients") == {State.MIGRATED: 1}
+
+
+def test_a_reference_to_what_somebody_else_wrote_into_medplum_is_found(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, client: MedplumClient
+) -> None:
+    body = (
+        b'{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"POST",'
+        b'"url":"Organization"},"resource":{"resourceType":"Organization","name":"theirs",'
+        b'"identifier":[{"system":"%s","value":"O1"}]}}]}'
+    )
+    client.post_bundle(body % identifier_system("Organization").encode(), 1)
+    source.put("patients", "P1", organization="O1")
+    everything(new_run())
+    assert states(account, "patients") == {State.MIGRATED: 1}
+
+
+def test_a_parent_that_comes_after_its_child_is_resolved_in_the_same_run(
+    new_run: NewRun, source: ScriptedSource, account: Manifest
+) -> None:
+    source.put("organizations", "O1", parent="O2")
+    source.put("organizations", "O2", parent="O3", at=1)
+    source.put("organizations", "O3", at=2)
+    everything(new_run())
+    assert states(account, "organizations") == {State.MIGRATED: 3}
+
+
+def test_organizations_in_a_circle_wait_visibly_and_block_nobody(
+    new_run: NewRun, source: ScriptedSource, account: Manifest
+) -> None:
+    source.put("organizations", "O1", parent="O2")
+    source.put("organizations", "O2", parent="O1")
+    source.put("organizations", "O3")
+    everything(new_run())
+    assert states(account, "organizations") == {State.MIGRATED: 1, State.QUARANTINED: 2}
+
+
+def test_a_rehearsal_writes_nothing_and_still_finds_what_is_wrong(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, running: Sandbox, client: Any
+) -> None:
+    source.put("organizations", "O1", name="quarantine me")
+    source.put("organizations", "O2")
+    everything(new_run(adoption=""))
+    assert states(account, "organizations") == {State.QUARANTINED: 1, State.PENDING: 1}
+    assert running.stats()["versions"] == 0
+    everything(new_run())
+    assert states(account, "organizations") == {State.QUARANTINED: 1, State.MIGRATED: 1}
+
+
+def test_a_deleted_row_is_deleted_in_medplum_and_one_never_sent_is_skipped(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, client: MedplumClient
+) -> None:
+    source.put("patients", "P1")
+    everything(new_run())
+    source.delete("patients", "P1", at=5)
+    source.delete("patients", "P2", at=5)
+    everything(new_run())
+    assert client.count("Patient") == 0
+    assert states(account, "patients") == {State.MIGRATED: 1, State.SKIPPED: 1}
+    everything(new_run())
+    assert states(account, "patients") == {State.UNCHANGED: 1, State.SKIPPED: 1}
+
+
+def test_a_changed_row_is_one_new_version(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, client: MedplumClient
+) -> None:
+    source.put("patients", "P1")
+    everything(new_run())
+    source.put("patients", "P1", family="Smith", at=5)
+    worked = everything(new_run())
+    assert worked["Patient"].events == {"changed": 1}
+    (held,) = client.search("Patient", {})
+    assert held["name"] == [{"family": "Smith"}]
+
+
+def test_a_source_that_dies_midway_keeps_what_landed_and_does_not_move_the_mark(
+    new_run: NewRun, source: ScriptedSource, account: Manifest
+) -> None:
+    for n in range(6):
+        source.put("organizations", f"O{n}", at=n)
+    source.fail_at = 2
+    with pytest.raises(Transient):
+        everything(new_run())
+    assert account.high_water_mark("organizations") is None
+    assert states(account, "organizations") == {State.PENDING: 2}
+    source.fail_at = None
+    everything(new_run())
+    assert states(account, "organizations") == {State.MIGRATED: 6}
+
+
+def test_a_row_dated_in_the_future_does_not_carry_the_mark_along(
+    new_run: NewRun, source: ScriptedSource, account: Manifest
+) -> None:
+    """legacy-apis §1.4: one row dated 2099 stopped other pullers until then."""
+    source.put("organizations", "O1", at=3_000_000_000)
+    land(new_run(), ORGANIZATIONS, ALL)
+    assert account.high_water_mark("organizations") == NOW - SETTLE_LAG
+    assert states(account, "organizations") == {State.PENDING: 1}
+
+
+def test_a_window_that_does_not_reach_now_never_moves_the_mark(
+    new_run: NewRun, source: ScriptedSource, account: Manifest
+) -> None:
+    source.put("organizations", "O1")
+    land(new_run(), ORGANIZATIONS, Window(None, START + timedelta(days=1), partition="2026-01"))
+    assert account.high_water_mark("organizations") is None
+    assert list(account.pulled_windows("organizations")) == ["2026-01"]
+
+
+def test_an_identifier_that_two_rows_claim_overwrites_nobody(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, client: MedplumClient
+) -> None:
+    source.put("patients", "P1", family="First")
+    everything(new_run())
+    (row,) = source.rows["patients"]
+    thief = {"id": "P1", "family": "Second"}
+    source.rows["patients"].append(type(row)("P9", thief, row.changed_at, False, None))
+    everything(new_run())
+    assert reasons(account) == {("identifier-collision", "")}
+    (held,) = client.search("Patient", {})
+    assert held["name"] == [{"family": "First"}]
+
+
+class Dying:
+    """Medplum's client in a process that dies after Medplum accepted and before we settled."""
+
+    def __init__(self, client: MedplumClient) -> None:
+        self._client = client
+        self.pacer = client.pacer
+
+    def post_bundle(self, body: bytes, entries: int) -> list[dict[str, Any]]:
+        """Accepted, and then nothing."""
+        self._client.post_bundle(body, entries)
+        raise KeyboardInterrupt
+
+    def search(self, resource_type: str, params: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Search for real."""
+        return self._client.search(resource_type, params)
+
+    def transactions_available(self) -> bool:
+        """Ask for real."""
+        return self._client.transactions_available()
+
+
+@pytest.mark.parametrize("strategy", ["shared", "exclusive"])
+def test_a_crash_after_medplum_accepts_does_not_write_twice(
+    new_run: NewRun,
+    source: ScriptedSource,
+    account: Manifest,
+    client: MedplumClient,
+    strategy: str,
+) -> None:
+    adoption = f'Organization = "backfill"\n[Patient]\nphase="backfill"\nstrategy="{strategy}"'
+    source.put("patients", "P1")
+    land(new_run(), PATIENTS, ALL)
+    with pytest.raises(KeyboardInterrupt):
+        migrate(new_run(adoption=adoption, fhir=Dying(client)), PATIENTS)
+    assert states(account, "patients") == {State.PENDING: 1}
+    migrate(new_run(adoption=adoption), PATIENTS)
+    assert client.count("Patient") == 1
+    assert states(account, "patients")[State.UNCHANGED] == 1
+
+
+def test_a_row_deleted_after_such_a_crash_is_still_deleted_in_medplum(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, client: MedplumClient
+) -> None:
+    """The account knows what was intended, so the tombstone finds what was never confirmed."""
+    source.put("patients", "P1")
+    land(new_run(), PATIENTS, ALL)
+    with pytest.raises(KeyboardInterrupt):
+        migrate(new_run(fhir=Dying(client)), PATIENTS)
+    source.delete("patients", "P1", at=5)
+    everything(new_run())
+    assert client.count("Patient") == 0
+    assert states(account, "patients") == {State.MIGRATED: 1}
+
+
+def test_units_that_medplum_would_not_take_in_time_stay_pending_and_the_run_says_so(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, client: MedplumClient
+) -> None:
+    class Down(Dying):
+        def post_bundle(self, body: bytes, entries: int) -> list[dict[str, Any]]:
+            raise Ambiguous("no answer")
+
+    source.put("patients", "P1")
+    run = new_run(fhir=Down(client))
+    land(run, PATIENTS, ALL)
+    with pytest.raises(Transient, match="1 Patient units stay pending"):
+        migrate(Run(**{**vars(run), "deadline_seconds": -1.0}), PATIENTS)
+    assert states(account, "patients") == {State.PENDING: 1}
