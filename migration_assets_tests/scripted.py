@@ -14,7 +14,7 @@ from migration_assets.legacy import PulledPage, PulledRow
 from migration_assets.mapping import Mapping, Quarantined, Resource, Row, Skip, Step
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-NOW = datetime(2026, 11, 1, tzinfo=UTC)
+NOW = datetime(2026, 11, 15, tzinfo=UTC)
 
 
 class Organization(Row):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,6 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from migration_assets.cli.output import balance_table, console, exceptions_table
 from migration_assets.errors import Permanent
 from migration_assets.manifest import State
+from migration_assets.mappings import discover
+
+if TYPE_CHECKING:
+    from migration_assets.demo.home import Home
+    from migration_assets.demo.migration import Shown
 
 PATIENTS = 150
 SEED = 20261121
@@ -55,7 +60,7 @@ def demo(
         with migration.environment(variables):
             with _bars(out, running.clinic.counts()) as bars:
                 migration.materialize_everything(variables, bars)
-            shown = migration.account_of(home, variables, running.sandbox.stats())
+            shown = migration.account_of(variables, running.sandbox.stats())
         out.print()
         out.print(balance_table(shown.balances))
         if shown.exceptions:
@@ -70,10 +75,11 @@ def demo(
         raise typer.Exit(1)
 
 
-def _home(folder: Path) -> "Home":  # noqa: F821 - imported below, with the demo's extra
+def _home(folder: Path) -> "Home":
     try:
-        from migration_assets.demo.home import Home  # noqa: PLC0415
         import starlette  # noqa: F401, PLC0415 - asked for here, to say what is missing
+
+        from migration_assets.demo.home import Home  # noqa: PLC0415
     except ModuleNotFoundError:
         raise Permanent(
             "The demo needs packages that are not installed: pip install 'migration_assets[demo]'."
@@ -81,7 +87,7 @@ def _home(folder: Path) -> "Home":  # noqa: F821 - imported below, with the demo
     return Home(folder)
 
 
-def _print_proof(out: Console, shown: "Shown") -> None:  # noqa: F821
+def _print_proof(out: Console, shown: "Shown") -> None:
     expected = sum(each.expected for each in shown.presences)
     wrong = [each for each in shown.presences if not each.agrees]
     out.print(
@@ -159,8 +165,6 @@ class _Bars:
     """A progress bar per type: rows of its stream that are settled."""
 
     def __init__(self, progress: Progress, counts: dict[str, int]) -> None:
-        from migration_assets.mappings import discover  # noqa: PLC0415
-
         self._progress = progress
         self._tasks = {
             each.resource_type: progress.add_task(

@@ -32,7 +32,7 @@ def build_definitions(
     folders = [settings.mappings] if settings.mappings else []
     found = list((mappings if mappings is not None else discover(*folders)).values())
     partitions = change_time_partitions(settings)
-    job = incremental_job(found, partitions)
+    job = incremental_job(found)
     return dg.Definitions(
         assets=[
             *(legacy_stream(each) for each in found),

@@ -36,15 +36,12 @@ _FIRST_BACK_OFF = timedelta(seconds=30)
 _LONGEST_BACK_OFF = timedelta(minutes=30)
 
 
-def incremental_job(
-    mappings: Sequence[Mapping[Any]], partitions: dg.TimeWindowPartitionsDefinition
-) -> Any:
+def incremental_job(mappings: Sequence[Mapping[Any]]) -> Any:
     """The job that pulls every type since its mark."""
     keys = [asset_key(each) for mapping in mappings for each in mapping.types]
     return dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.assets(*keys),
-        partitions_def=partitions,
         tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS), MODE_TAG: "incremental"},
         description="Pull what changed since each stream's high-water mark, and deliver it.",
     )

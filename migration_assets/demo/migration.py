@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from migration_assets.connections import Connections
@@ -116,7 +115,7 @@ def _failure_text(event: Any) -> str:
     return f"{event.step_key}: {said or 'unexpected; see the run in the Dagster UI'}"
 
 
-def account_of(home: Home, variables: Mapping[str, str], stats: Mapping[str, Any]) -> Shown:
+def account_of(variables: Mapping[str, str], stats: Mapping[str, Any]) -> Shown:
     """The balance, the exceptions and a search of Medplum for everything on account."""
     connections = Connections(demo_settings(variables), environ=lambda: variables)
     mappings = discover().values()
@@ -130,8 +129,3 @@ def account_of(home: Home, variables: Mapping[str, str], stats: Mapping[str, Any
             written=int(stats.get("versions", 0)),
             unchanged=int(stats.get("unchanged", 0)),
         )
-
-
-def env_path(folder: Path) -> Path:
-    """Where commands look for settings: .env in the folder they run in."""
-    return folder / ".env"

@@ -1,0 +1,66 @@
+"""Windows: however time is cut, every change falls in exactly one window."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migration_assets.defs.partitions import change_time_partitions, windows
+from migration_assets.settings import Settings
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def _settings(**values: Any) -> Settings:
+    return Settings.model_validate({"MIGRATION_START": "2026-08-01", **values})
+
+
+def _somewhen(years: int) -> st.SearchStrategy[datetime]:
+    """A moment within a year, ``years`` away from now."""
+    return st.integers(0, 366 * 86_400).map(
+        lambda seconds: NOW + timedelta(days=365 * years, seconds=seconds)
+    )
+
+
+@pytest.mark.parametrize("size", ["monthly", "weekly", "daily"])
+@given(at=st.integers(-100, 200).flatmap(_somewhen))
+def test_every_change_time_falls_in_exactly_one_window(size: str, at: datetime) -> None:
+    """Also one before the first partition or dated in the future: it would never be pulled."""
+    partitions = change_time_partitions(_settings(MIGRATION_PARTITIONS=size))
+    keys = partitions.get_partition_keys(current_time=NOW)
+    made = windows(partitions, keys, now=NOW)
+    holding = [
+        each
+        for each in made
+        if (each.since is None or each.since <= at) and (each.until is None or at < each.until)
+    ]
+    assert len(holding) == 1
+
+
+def test_the_open_period_is_a_partition_and_reaches_now() -> None:
+    partitions = change_time_partitions(_settings())
+    keys = partitions.get_partition_keys(current_time=NOW)
+    assert keys[-1].startswith("2026-11")
+    last = windows(partitions, keys, now=NOW)[-1]
+    assert last.until is None
+    assert last.partition == keys[-1]
+
+
+def test_an_incremental_pull_is_the_same_windows_clipped_at_the_mark() -> None:
+    partitions = change_time_partitions(_settings())
+    keys = partitions.get_partition_keys(current_time=NOW)
+    mark, lookback = datetime(2026, 10, 30, tzinfo=UTC), timedelta(hours=1)
+    made = windows(partitions, keys, now=NOW, mark=mark, lookback=lookback)
+    assert [each.since for each in made] == [mark - lookback, datetime(2026, 11, 1, tzinfo=UTC)]
+    assert [each.partition for each in made] == [None, None]
+    assert not any(each.reopen for each in made)
+
+
+def test_a_mark_ahead_of_the_clock_leaves_the_open_window_to_pull() -> None:
+    """A source whose clock runs ahead must not end the pulling."""
+    partitions = change_time_partitions(_settings())
+    keys = partitions.get_partition_keys(current_time=NOW)
+    made = windows(partitions, keys, now=NOW, mark=NOW + timedelta(days=2))
+    assert len(made) == 1
