@@ -32,7 +32,7 @@ class Finding:
 def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,  # noqa: FBT002 - typer's way
 ) -> None:
-    """Check settings, mappings, source, account and Medplum; exit 1 if any fails. Writes nothing."""
+    """Check settings, mappings, source, account and Medplum. Writes nothing; exit 1: a failure."""
     findings: list[Finding] = []
     for each in findings_of_everything():
         findings.append(each)

@@ -16,13 +16,14 @@ from migration_assets.defs.incremental import JOB
 from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
 from migration_assets.legacy import Source, load_description
 from migration_assets.manifest import Manifest, State
+from migration_assets.mapping import Mapping
 from migration_assets.medplum import MedplumClient
 from migration_assets.settings import Settings
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.scripted import NOW, ORGANIZATIONS, PATIENTS, ScriptedSource
 
 SECRET = "invented"
-MAPPINGS = {"Organization": ORGANIZATIONS, "Patient": PATIENTS}
+MAPPINGS: dict[str, Mapping[Any]] = {"Organization": ORGANIZATIONS, "Patient": PATIENTS}
 CANARY = "Kanarienvogel"
 DESCRIPTION = """
 name: scripted
