@@ -10,6 +10,7 @@ from rich.text import Text
 from migration_assets.adoption import Adoption
 from migration_assets.cli.output import console, print_json
 from migration_assets.connections import Connections
+from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import MigrationError
 from migration_assets.legacy import Puller
 from migration_assets.mapping import Mapping
@@ -58,7 +59,7 @@ def findings_of_everything() -> Iterator[Finding]:
         "mappings", lambda: discover(*folders), lambda found: f"{len(found)}: {', '.join(found)}"
     )
     yield said
-    connections = Connections(settings)
+    connections = Connections(settings, before_use=before_use)
     adoption, said = _tried(
         "adoption", connections.adoption, lambda found: _stands(found, mappings)
     )

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from migration_assets.cli.output import console, print_json
 from migration_assets.connections import Connections
+from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
 from migration_assets.mapping import Mapping
 from migration_assets.mappings import discover
@@ -37,7 +38,7 @@ def preview(
     mapping = next((each for each in found.values() if resource_type in each.types), None)
     if mapping is None:
         raise Permanent(f"No mapping makes {resource_type}. There are: {', '.join(found)}.")
-    rows = _rows(Connections(settings), mapping, limit, key or [], live=live)
+    rows = _rows(Connections(settings, before_use=before_use), mapping, limit, key or [], live=live)
     previews = [preview_row(mapping, name, row) for name, row in rows]
     if as_json:
         print_json([_plain(each) for each in previews])

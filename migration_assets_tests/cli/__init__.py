@@ -1,0 +1,1 @@
+"""Tests of the `migration` command, as a person runs it."""
