@@ -49,14 +49,17 @@ def problems(resource: Resource) -> tuple[Problem, ...]:
     if not resource.get("identifier") and "identifier" in shape.elements:
         found.append(Problem(f"{shape.name}.identifier", "identifier-missing"))
     if all(each.reason != "unknown-type" for each in found):  # the models raise KeyError for it
-        told = {each.path for each in found}
-        chosen = any(each.reason == "choice-conflict" for each in found)
-        found += [
-            each
-            for each in _model_problems(resource, shape)
-            if each.path not in told and not (chosen and each.reason == "choice-conflict")
-        ]
+        told = [each.path for each in found]
+        found += [each for each in _model_problems(resource, shape) if not _told(each, told)]
     return tuple(found)
+
+
+def _told(problem: Problem, told: list[str]) -> bool:
+    """Whether the models say again, at, in or around its place, what is told already."""
+    around = problem.reason != "missing-required"
+    return any(
+        problem.path.startswith(path) or (around and path.startswith(problem.path)) for path in told
+    )
 
 
 def _model_problems(resource: Resource, shape: Shape) -> list[Problem]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 LARGEST = 300
-"""Value sets with more codes (currencies, languages, media types) are open in practice: left out."""
+"""Larger value sets (currencies, languages, media types) are open in practice: left out."""
 
 
 class Definitions:

@@ -88,8 +88,10 @@ ENCOUNTERS = (
         "2023-06-15T00:00:00Z",
         ("checkup", "Check-up"),
         ("AMB", "ambulatory"),
-        "Routine check-up. Patient's hypertension is well-controlled. "
-        "Diabetes management plan reviewed.",
+        (
+            "Routine check-up. Patient's hypertension is well-controlled. "
+            "Diabetes management plan reviewed."
+        ),
     ),
     (
         "E002",
@@ -97,8 +99,10 @@ ENCOUNTERS = (
         "2023-06-16T00:00:00Z",
         ("emergency", "Emergency"),
         ("EMER", "emergency"),
-        "Emergency visit due to severe headache. Patient's hypertension may need adjustment. "
-        "Further tests ordered.",
+        (
+            "Emergency visit due to severe headache. Patient's hypertension may need adjustment. "
+            "Further tests ordered."
+        ),
     ),
 )
 
