@@ -49,6 +49,7 @@ class Shape:
         self.model = model
         self.path = path
         self.name = model.get_resource_type()
+        self.backbone = "." in path
 
     @cached_property
     def elements(self) -> dict[str, Element]:

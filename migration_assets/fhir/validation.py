@@ -8,8 +8,11 @@ Belongs here: the fhir.resources R4B models, and what they and the server let th
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
+import orjson
+from fhir_core.fhirabstractmodel import FHIRAbstractModel
 from pydantic import ValidationError
 
 from migration_assets.fhir.structure import Element, Shape, resource_shape
@@ -30,6 +33,9 @@ Fault = tuple[str, str]
 _NAME_BYTES: Final = 2_700
 """A longer name or address breaks a database index of the server, which says 400 (contract §10)."""
 
+_REPEATED: Final = frozenset({"CodeableConcept", "Coding", "Meta"})
+"""Types of which the same few values come again and again: codes are half of a resource."""
+
 _TARGET: Final = re.compile(r"(?:https?://\S+/)?([A-Z][A-Za-z]+)[/?]")
 
 _REASONS: Final = {
@@ -48,6 +54,8 @@ def problems(resource: Resource) -> tuple[Problem, ...]:
     found = [Problem(shape.name + path, reason) for path, reason in _faults(resource, shape)]
     if not resource.get("identifier") and "identifier" in shape.elements:
         found.append(Problem(f"{shape.name}.identifier", "identifier-missing"))
+    if not found and _passes(resource, shape):
+        return ()
     if all(each.reason != "unknown-type" for each in found):  # the models raise KeyError for it
         told = [each.path for each in found]
         found += [each for each in _model_problems(resource, shape) if not _told(each, told)]
@@ -60,6 +68,41 @@ def _told(problem: Problem, told: list[str]) -> bool:
     return any(
         problem.path.startswith(path) or (around and path.startswith(problem.path)) for path in told
     )
+
+
+def _passes(resource: Resource, shape: Shape) -> bool:
+    """Whether the models find nothing; what they find is asked for again, with its place."""
+    try:
+        shape.model.model_validate(_with_models(resource, shape))
+    except ValidationError:
+        return False
+    return True
+
+
+def _with_models(node: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    """A copy in which codes seen before are models already; it halves the models' time."""
+    parts: dict[str, Any] = {}
+    for name, value in node.items():
+        element = shape.elements[name].shape
+        if element is None or (element.name not in _REPEATED and not element.backbone):
+            continue
+        parts[name] = (
+            [_modelled(each, element) for each in value]
+            if isinstance(value, list)
+            else _modelled(value, element)
+        )
+    return {**node, **parts}
+
+
+def _modelled(value: dict[str, Any], shape: Shape) -> Any:
+    if shape.backbone:
+        return _with_models(value, shape)
+    return _known_model(shape.model, orjson.dumps(value))
+
+
+@lru_cache(maxsize=4096)
+def _known_model(model: type[FHIRAbstractModel], text: bytes) -> FHIRAbstractModel:
+    return model.model_validate(orjson.loads(text))
 
 
 def _model_problems(resource: Resource, shape: Shape) -> list[Problem]:
