@@ -96,7 +96,9 @@ def with_references(
     return replaced
 
 
-def _collect(node: Any, path: str, found: list[tuple[str, ConditionalReference]]) -> None:
+def _collect(
+    node: dict[str, Any] | list[Any], path: str, found: list[tuple[str, ConditionalReference]]
+) -> None:
     if isinstance(node, dict):
         for name, child in node.items():
             if isinstance(child, dict | list):
@@ -105,7 +107,7 @@ def _collect(node: Any, path: str, found: list[tuple[str, ConditionalReference]]
                 target = parse_reference(child)
                 if target is not None:
                     found.append((path, target))
-    elif isinstance(node, list):
+    else:
         for index, child in enumerate(node):
             if isinstance(child, dict | list):
                 _collect(child, f"{path}[{index}]", found)
