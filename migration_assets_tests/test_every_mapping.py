@@ -4,7 +4,9 @@ Belongs here: claims that need no word about the type. A new mapping file adds n
 ``pytest --update-golden`` once, and read the golden file it writes.
 """
 
+import ast
 import copy
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -129,3 +131,25 @@ def test_it_still_makes_what_it_made(mapping: Mapping[Any], request: pytest.Fixt
 
 def test_no_golden_file_outlives_its_mapping() -> None:
     assert {each.stem for each in _GOLDEN.glob("*.json")} == set(_FOUND)
+
+
+_IMPURE = {"datetime", "os", "pathlib", "random", "requests", "secrets", "socket", "time", "uuid"}
+
+
+@every_mapping
+def test_it_imports_no_other_mapping_and_nothing_impure(mapping: Mapping[Any]) -> None:
+    """A file that can be read alone can be changed alone; one with a clock is never unchanged."""
+    tree = ast.parse(Path(inspect.getfile(mapping.row)).read_text(encoding="utf-8"))
+    imported = {
+        name
+        for node in ast.walk(tree)
+        for name in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [each.name for each in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+    }
+    assert not {each for each in imported if each.startswith("migration_assets.mappings")}
+    assert not {each.partition(".")[0] for each in imported} & _IMPURE
