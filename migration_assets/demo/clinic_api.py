@@ -38,6 +38,7 @@ from migration_assets.demo.clinic_store import (
     instant,
     milliseconds,
 )
+from migration_assets.errors import Permanent
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1_000
@@ -156,7 +157,11 @@ class _Admin:
         if not all(type(each) is int and each >= 0 for each in body.values()):
             raise HTTPException(HTTPStatus.BAD_REQUEST, "send whole numbers")
         with ClinicStore(self._path) as store:
-            return _json(change(store, **{**wanted, **body}, now=self._clock())._asdict())
+            try:
+                changed = change(store, **{**wanted, **body}, now=self._clock())
+            except Permanent as error:
+                raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from None
+        return _json(changed._asdict())
 
     def put(self, request: Request, body: Any) -> Response:
         """Write a row."""

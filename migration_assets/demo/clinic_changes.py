@@ -10,7 +10,7 @@ changes must end up with a clinic as sound as before.
 from collections.abc import Callable
 from datetime import datetime
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from migration_assets.demo.clinic_store import ClinicStore, milliseconds
 from migration_assets.demo.guide_rows import is_guide_key
@@ -20,6 +20,9 @@ from migration_assets.errors import Permanent
 
 _TRIES = 200
 """Looks for a row that may change, before saying that the clinic has too few."""
+
+
+_Chosen: TypeAlias = tuple[str, str, dict[str, Any]]  # stream, key, row
 
 
 class Changed(NamedTuple):
@@ -65,24 +68,25 @@ def change(
     """
     random = Random(f"change {seed}")  # noqa: S311 - invented data, to be the same again
     taken: set[tuple[str, str]] = set()
-    changed = Changed([], [], [])
-    for _ in range(updates):
-        stream, key, row = _pick(store, random, tuple(_UPDATES), taken)
+    # All is chosen before anything is written: what cannot be done is not half done.
+    updated = [_pick(store, random, tuple(_UPDATES), taken) for _ in range(updates)]
+    deleted = [_pick(store, random, _DELETED_FROM, taken) for _ in range(deletes)]
+    inserted = [_new(store, random, number, now) for number in range(inserts)]
+    for stream, key, row in updated:
         _UPDATES[stream](row, random)
         store.put(stream, key, row, now=now)
-        changed.updated.append((stream, key))
-    for _ in range(deletes):
-        stream, key, _row = _pick(store, random, _DELETED_FROM, taken)
+    for stream, key, _row in deleted:
         store.delete(stream, key, now=now)
-        changed.deleted.append((stream, key))
-    for number in range(inserts):
-        changed.inserted.append(_insert(store, random, number, now))
-    return changed
+    for stream, key, row in inserted:
+        store.put(stream, key, row, now=now)
+    return Changed(
+        *([(stream, key) for stream, key, _ in kind] for kind in (updated, inserted, deleted))
+    )
 
 
 def _pick(
     store: ClinicStore, random: Random, streams: tuple[str, ...], taken: set[tuple[str, str]]
-) -> tuple[str, str, dict[str, Any]]:
+) -> _Chosen:
     """A sound, living row that was not picked before."""
     for _ in range(_TRIES):
         stream = random.choice(streams)
@@ -97,14 +101,12 @@ def _pick(
     raise Permanent("The clinic has too few rows for that many changes: found a bigger one.")
 
 
-def _insert(store: ClinicStore, random: Random, number: int, now: datetime) -> tuple[str, str]:
+def _new(store: ClinicStore, random: Random, number: int, now: datetime) -> _Chosen:
     """A new patient, or a visit of one who is there, in turn."""
-    name = f"{random.getrandbits(48):012d}"
+    name = f"{random.getrandbits(48):015}"
     if number % 2:
-        _stream, patient_id, _row = _pick(store, random, ("patients",), set())
-        row = encounter(random, f"EN{name}", patient_id, milliseconds(now))
-        store.put("encounters", row["encounter_id"], row, now=now)
-        return "encounters", row["encounter_id"]
-    row = patient(random, f"PN{name}", milliseconds(now))
-    store.put("patients", row["patient_id"], row, now=now)
-    return "patients", row["patient_id"]
+        patient_id = _pick(store, random, ("patients",), set())[1]
+        visit = encounter(random, f"EN{name}", patient_id, milliseconds(now))
+        return "encounters", visit["encounter_id"], visit
+    person = patient(random, f"PN{name}", milliseconds(now))
+    return "patients", person["patient_id"], person

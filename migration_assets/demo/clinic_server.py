@@ -24,7 +24,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from migration_assets.errors import Permanent
@@ -176,8 +176,6 @@ def serve(store_path: Path, port: int, environ: Mapping[str, str]) -> None:
 
     from migration_assets.demo.clinic_api import clinic_app  # noqa: PLC0415 - as above
 
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, _leave)  # uvicorn ends in order, then raises the signal again
     listener = _listen(port)
     app = clinic_app(store_path, api_key=environ[_API_KEY], admin_key=environ[_ADMIN_KEY])
     server = uvicorn.Server(
@@ -189,6 +187,13 @@ def serve(store_path: Path, port: int, environ: Mapping[str, str]) -> None:
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn's own handlers come later and go earlier, and end by raising the signal again.
+        signal.signal(each, leave)
     threading.Thread(target=_stop_with_parent, args=(server,), daemon=True).start()
     print(json.dumps({"port": listener.getsockname()[1]}), flush=True)  # noqa: T201 - the parent reads it
     server.run(sockets=[listener])
@@ -207,12 +212,9 @@ def _listen(port: int) -> socket.socket:
 
 
 def _stop_with_parent(server: Any) -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not sys.stdin: a thread inside it aborts an exit by signal
+        pass
     server.should_exit = True
-
-
-def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ keyset, and the writes that mark a row as changed or deleted. Does not belong he
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -52,6 +52,8 @@ CREATE TABLE IF NOT EXISTS rows (
 _INDEXES = {
     "rows_by_change": "rows (stream, updated_at, key, id)",
     "rows_by_key": "rows (stream, key)",
+    # Lets rows be counted without reading them: all of them, less these few.
+    "rows_deleted": "rows (stream, updated_at) WHERE deleted_at IS NOT NULL",
 }
 
 
@@ -94,17 +96,21 @@ class Selection:
     include_deleted: bool = False
     descending: bool = False
 
+    def beyond_a_page(self) -> Self:
+        """The same without the end that the position after a page makes superfluous.
+
+        SQLite would start its search there, and read every page so far once more.
+        """
+        return replace(self, before=None) if self.descending else replace(self, since=None)
+
     def where(self) -> tuple[str, list[Any]]:
-        """The condition and its arguments."""
+        """The condition on streams and times, and its arguments."""
         terms: list[tuple[str, Any]] = [("stream = ?", self.stream)]
         if self.since is not None:
             terms.append(("updated_at >= ?", self.since))
         if self.before is not None:
             terms.append(("updated_at < ?", self.before))
-        condition = " AND ".join(term for term, _ in terms)
-        if not self.include_deleted:
-            condition += " AND deleted_at IS NULL"
-        return condition, [value for _, value in terms]
+        return " AND ".join(term for term, _ in terms), [value for _, value in terms]
 
 
 class Page(NamedTuple):
@@ -227,7 +233,9 @@ class ClinicStore:
 
     def page(self, selection: Selection, *, after: Position | None, limit: int) -> Page:
         """Up to ``limit`` rows after a position, by change time, key and row id."""
-        condition, values = selection.where()
+        condition, values = (selection.beyond_a_page() if after else selection).where()
+        if not selection.include_deleted:
+            condition += " AND deleted_at IS NULL"
         direction, compare = ("DESC", "<") if selection.descending else ("ASC", ">")
         if after is not None:
             condition += f" AND (updated_at, key, id) {compare} (?, ?, ?)"
@@ -245,8 +253,15 @@ class ClinicStore:
 
     def total(self, selection: Selection) -> int:
         """How many rows a selection holds."""
+        return self._count(selection) - (
+            0
+            if selection.include_deleted
+            else self._count(selection, " AND deleted_at IS NOT NULL")
+        )
+
+    def _count(self, selection: Selection, further: str = "") -> int:
         condition, values = selection.where()
-        query = f"SELECT COUNT(*) FROM rows WHERE {condition}"  # noqa: S608 - written in where()
+        query = f"SELECT COUNT(*) FROM rows WHERE {condition}{further}"  # noqa: S608 - no input in it
         return int(self._connection.execute(query, values).fetchone()[0])
 
     def row(self, stream: str, key: str) -> tuple[bytes, bool] | None:
@@ -264,15 +279,12 @@ class ClinicStore:
 
     def streams(self) -> Iterator[StreamSize]:
         """Every declared stream and its size, by name."""
-        counted = {
-            name: (rows, deleted, latest)
-            for name, rows, deleted, latest in self._connection.execute(
-                "SELECT stream, COUNT(*) - COUNT(deleted_at), COUNT(deleted_at), MAX(updated_at)"
-                " FROM rows GROUP BY stream"
-            )
-        }
+        latest = "SELECT MAX(updated_at) FROM rows WHERE stream = ?"
         for (name,) in self._connection.execute("SELECT name FROM streams ORDER BY name"):
-            yield StreamSize(name, *counted.get(name, (0, 0, None)))
+            living = self.total(Selection(name))
+            everything = self.total(Selection(name, include_deleted=True))
+            moment = self._connection.execute(latest, (name,)).fetchone()[0]
+            yield StreamSize(name, living, everything - living, moment)
 
     def living_near(self, stream: str, share: float) -> tuple[str, Any] | None:
         """Key and body of the living row nearest after a place in the clinic (0 to 1).
