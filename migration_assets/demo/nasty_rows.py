@@ -216,7 +216,7 @@ KINDS: dict[str, Callable[[Setting], _Made]] = {
     # Order of arrival, and a circle of one.
     "before-its-patient": _before_its_patient,
     "parent-comes-later": _parent_comes_later,
-    "own-parent": _one("organizations", _own_parent, Fate.AWAITING),
+    "own-parent": _one("organizations", _own_parent),
     # Content.
     "not-an-object": _not_an_object,
     "non-ascii": _one(
