@@ -6,7 +6,9 @@ unit still pending and repeats the work; what Medplum has accepted is found agai
 and not written twice.
 """
 
+import gc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -124,6 +126,7 @@ def land(run: Run, mapping: Mapping[Any], window: Window) -> Landed:
         window=(window.partition, total.rows + len(rows)) if window.partition else None,
     )
     run.progress.landed(mapping.resource_type, len(rows))
+    run.progress.settled(mapping.resource_type, total.quarantined)
     return total
 
 
@@ -192,17 +195,33 @@ def _pass_over(
     last_id = 0
     while units := run.manifest.pending_units(mapping.stream, after_id=last_id, limit=CHUNK):
         last_id = units[-1].id
-        made = [prepare(mapping, unit) for unit in units]
-        due = [each for each in made if isinstance(each, Prepared)]
-        settle(run, mapping, worked, [each for each in made if isinstance(each, Settlement)])
-        if run.fhir is None or deliverer is None or lease is None:
-            continue  # a rehearsal: what could be sent stays pending
-        run.manifest.renew(lease)
-        due, collided = without_collisions(run.manifest, due)
-        due, awaiting = resolve(run.manifest, run.fhir, due)
-        settle(run, mapping, worked, [*collided, *awaiting])
-        for settlements in deliver(run, deliverer, due, worked):
-            settle(run, mapping, worked, settlements)
+        with _no_collection():
+            made = [prepare(mapping, unit) for unit in units]
+            due = [each for each in made if isinstance(each, Prepared)]
+            settle(run, mapping, worked, [each for each in made if isinstance(each, Settlement)])
+            if run.fhir is None or deliverer is None or lease is None:
+                continue  # a rehearsal: what could be sent stays pending
+            run.manifest.renew(lease)
+            due, collided = without_collisions(run.manifest, due)
+            due, awaiting = resolve(run.manifest, run.fhir, due)
+            settle(run, mapping, worked, [*collided, *awaiting])
+            for settlements in deliver(run, deliverer, due, worked):
+                settle(run, mapping, worked, settlements)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Leave the cycle collector out of one chunk: it took a sixth of the CPU and found nothing.
+
+    It runs again between chunks, so what a chunk may leave behind is bounded.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def deliver(

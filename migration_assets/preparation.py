@@ -7,6 +7,7 @@ No network and no clock: the same unit prepares the same way every time.
 
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +15,11 @@ from pydantic import ValidationError
 from migration_assets.errors import Quarantine
 from migration_assets.fhir.fingerprints import fingerprint
 from migration_assets.fhir.identifiers import identifier_system
+from migration_assets.fhir.references import (
+    ConditionalReference,
+    FoundReference,
+    find_references,
+)
 from migration_assets.fhir.validation import problems
 from migration_assets.manifest import Settlement, State, Target, Unit, token
 from migration_assets.mapping import Mapping, Quarantined, Related, Resource, Skip
@@ -22,12 +28,24 @@ from migration_assets.medplum import Member, Submission
 
 @dataclass(frozen=True)
 class Prepared:
-    """A unit that has something to send; ``fingerprints`` by token, of the symbolic content."""
+    """A unit that has something to send.
+
+    ``fingerprints`` by token are of the symbolic content, before any reference is made literal;
+    ``references`` are those of each member, by how others refer to it.
+    """
 
     unit: Unit
     submission: Submission
     fingerprints: MappingOf[str, str]
     mapping_version: str
+
+    @cached_property
+    def references(self) -> dict[ConditionalReference, list[FoundReference]]:
+        """What each member refers to, found once."""
+        return {
+            each.reference: find_references(each.body) if each.body else []
+            for each in self.submission.members
+        }
 
 
 @dataclass(frozen=True)

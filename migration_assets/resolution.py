@@ -4,12 +4,15 @@ Belongs here: references made literal from the manifest or from Medplum, units t
 a target, identifiers that two units claim. Does not belong here: writing anything.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-from migration_assets.fhir.references import ConditionalReference, references_in, with_references
+from migration_assets.fhir.references import (
+    ConditionalReference,
+    FoundReference,
+    with_references,
+)
 from migration_assets.manifest import Manifest, Settlement, State, token
-from migration_assets.medplum import Fhir, find_by_identifier
+from migration_assets.medplum import Fhir, Member, find_by_identifier
 from migration_assets.preparation import Prepared, settled
 
 AWAITING = "awaiting-reference"
@@ -27,14 +30,21 @@ def without_collisions(
             first = claimed.setdefault(name, owner.get(name, each.unit.id))
             if first != each.unit.id:
                 claimed[name] = -1  # two claimants: neither is believed
-    clear = [
-        each for each in due if all(claimed[name] == each.unit.id for name in each.fingerprints)
-    ]
-    held = [each for each in due if each not in clear]
-    return clear, [
-        settled(each.unit, State.QUARANTINED, each.mapping_version, reason="identifier-collision")
-        for each in held
-    ]
+    clear: list[Prepared] = []
+    held: list[Settlement] = []
+    for each in due:
+        if all(claimed[name] == each.unit.id for name in each.fingerprints):
+            clear.append(each)
+        else:
+            held.append(
+                settled(
+                    each.unit,
+                    State.QUARANTINED,
+                    each.mapping_version,
+                    reason="identifier-collision",
+                )
+            )
+    return clear, held
 
 
 def resolve(
@@ -44,10 +54,13 @@ def resolve(
 
     A unit whose target is in neither is settled as awaiting; the target's arrival releases it.
     """
-    wanted: dict[ConditionalReference, str] = {}
-    for each in due:
-        for reference, _path in _outward(each):
-            wanted[reference] = token(reference.resource_type, reference.system, reference.value)
+    due, held = _without_self_references(due)
+    outward = [_outward(each) for each in due]
+    wanted = {
+        found.target: token(found.target.resource_type, found.target.system, found.target.value)
+        for references in outward
+        for _member, found in references
+    }
     known = manifest.known_ids(wanted.values())
     literals = {
         reference: f"{reference.resource_type}/{known[name]}"
@@ -56,28 +69,52 @@ def resolve(
     }
     doubled = _look_up(fhir, [each for each in wanted if each not in literals], literals)
     ready: list[Prepared] = []
-    held: list[Settlement] = []
-    for each in due:
-        missing = next(
-            ((reference, path) for reference, path in _outward(each) if reference not in literals),
-            None,
-        )
+    for each, references in zip(due, outward, strict=True):
+        missing = next((found for found in references if found[1].target not in literals), None)
         if missing is None:
-            ready.append(_with_literals(each, literals))
+            ready.append(_with_literals(each, literals) if references else each)
             continue
-        reference, path = missing
-        twice = reference in doubled
+        member, found = missing
+        twice = found.target in doubled
         held.append(
             settled(
                 each.unit,
                 State.QUARANTINED,
                 each.mapping_version,
                 reason="duplicate-in-medplum" if twice else AWAITING,
-                field=path,
-                awaiting=None if twice else wanted[reference],
+                field=found.path(member.resource_type),
+                awaiting=None if twice else wanted[found.target],
             )
         )
     return ready, held
+
+
+def _without_self_references(
+    due: list[Prepared],
+) -> tuple[list[Prepared], list[Settlement]]:
+    """Hold back what refers to itself: an organization that is its own parent says nothing."""
+    clear: list[Prepared] = []
+    held: list[Settlement] = []
+    for each in due:
+        loops = [
+            found.path(member.resource_type)
+            for member in each.submission.members
+            for found in each.references[member.reference]
+            if found.target == member.reference
+        ]
+        if not loops:
+            clear.append(each)
+            continue
+        held.append(
+            settled(
+                each.unit,
+                State.QUARANTINED,
+                each.mapping_version,
+                reason="refers-to-itself",
+                field=loops[0],
+            )
+        )
+    return clear, held
 
 
 def _look_up(
@@ -97,19 +134,27 @@ def _look_up(
     return doubled
 
 
-def _outward(prepared: Prepared) -> Iterator[tuple[ConditionalReference, str]]:
-    """References of a submission to resources outside its own group, with their paths."""
-    own = {member.reference for member in prepared.submission.members}
-    for member in prepared.submission.members:
-        if member.body is not None:
-            for path, reference in references_in(member.body):
-                if reference not in own:
-                    yield reference, path
+def _outward(prepared: Prepared) -> list[tuple[Member, FoundReference]]:
+    """References of a submission to resources outside its own group."""
+    return [
+        (member, found)
+        for member in prepared.submission.members
+        for found in prepared.references[member.reference]
+        if found.target not in prepared.references
+    ]
 
 
-def _with_literals(prepared: Prepared, literals: dict[ConditionalReference, str]) -> Prepared:
+def _with_literals(
+    prepared: Prepared,
+    literals: dict[ConditionalReference, str],
+) -> Prepared:
     members = tuple(
-        replace(each, body=with_references(each.body, literals.get)) if each.body else each
+        replace(
+            each,
+            body=with_references(each.body, literals.get, prepared.references[each.reference]),
+        )
+        if each.body and prepared.references[each.reference]
+        else each
         for each in prepared.submission.members
     )
     return replace(prepared, submission=replace(prepared.submission, members=members))

@@ -4,11 +4,9 @@ Belongs here: from a verdict and its answers to a disposition, attempts and targ
 belong here: sending, or the SQL that keeps it.
 """
 
-from dataclasses import replace
-
 from migration_assets.manifest import Attempt, Settlement, State, Target
 from migration_assets.medplum import Answer, Delivered, Verdict
-from migration_assets.preparation import Prepared, member_token, settled
+from migration_assets.preparation import Prepared, member_token
 
 _STATES = {Verdict.REFUSED: State.REJECTED, Verdict.HELD: State.QUARANTINED}
 
@@ -21,14 +19,13 @@ def settlement(prepared: Prepared, delivered: Delivered) -> Settlement:
     written = delivered.verdict is Verdict.WRITTEN
     wrote = any(answer.event != "unchanged" for answer in delivered.answers)
     state = _STATES.get(delivered.verdict, State.MIGRATED if wrote else State.UNCHANGED)
-    return replace(
-        settled(
-            prepared.unit,
-            state,
-            prepared.mapping_version,
-            reason=delivered.reason,
-            field=delivered.field,
-        ),
+    return Settlement(
+        unit_id=prepared.unit.id,
+        revision=prepared.unit.revision,
+        state=state,
+        reason=delivered.reason,
+        field=delivered.field,
+        mapping_version=prepared.mapping_version,
         attempts=tuple(_attempt(each) for each in delivered.answers),
         targets=tuple(_target(prepared, each) for each in delivered.answers) if written else (),
     )

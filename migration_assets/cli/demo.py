@@ -177,8 +177,10 @@ class _Bars:
         """Landing is not the end of a row."""
 
     def settled(self, resource_type: str, units: int) -> None:
-        """``units`` more rows have an outcome."""
-        self._progress.advance(self._tasks[resource_type], units)
+        """``units`` more rows have an outcome; one that waited has two, one after the other."""
+        task = self._progress.tasks[self._tasks[resource_type]]
+        completed = min(task.completed + units, task.total or 0)
+        self._progress.update(task.id, completed=completed)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ It goes in by the front door: the same definitions, assets and run storage that 
 shows afterwards.
 """
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -98,10 +97,10 @@ def materialize_everything(variables: Mapping[str, str], progress: Progress) -> 
         "dagster/asset_partition_range_start": str(partitions.get_first_partition_key()),
         "dagster/asset_partition_range_end": str(partitions.get_last_partition_key()),
     }
-    logging.getLogger("dagster").setLevel(logging.ERROR)
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with dg.DagsterInstance.get() as instance:
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=instance, tags=span, raise_on_error=False
+            instance=instance, tags=span, run_config=quiet, raise_on_error=False
         )
     if not result.success:
         failed = [event for event in result.all_events if event.is_step_failure]

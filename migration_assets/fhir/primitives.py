@@ -43,7 +43,8 @@ def text(value: Any) -> str | None:
         return "control-character"
     if _SURROGATE.search(value):
         return "lone-surrogate"
-    return None if value.strip("\ufeff \t\r\n\xa0") else "blank-string"
+    # The byte order mark is blank to JavaScript only, the next-line sign to Python and the models.
+    return None if value.replace("\ufeff", "").strip() else "blank-string"
 
 
 def boolean(value: Any) -> str | None:

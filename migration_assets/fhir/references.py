@@ -8,7 +8,7 @@ belong here: knowing the Medplum id behind one (``resolution``) or sending it (`
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -23,6 +23,8 @@ from migration_assets.mapping import Quarantined, Resource
 
 _READABLE: Final = ":/|"
 """Left as they are, so that a reference reads as it does in the guide."""
+
+_CONTAINERS: Final = (dict, list)  # a tuple: `dict | list` would be built anew per element
 
 _FORM: Final = re.compile(r"([A-Z][A-Za-z]*)\?identifier=([^&#?\s]+)")
 
@@ -66,6 +68,7 @@ def optional_reference(resource_type: str, key: str | None, field: str) -> dict[
     return reference(resource_type, key, field) if key else None
 
 
+@lru_cache(maxsize=8_192)  # a row's references are each read three times on their way out
 def parse_reference(text: str) -> ConditionalReference | None:
     """What a conditional reference names; None for any other text."""
     form = _FORM.fullmatch(text)
@@ -78,56 +81,72 @@ def parse_reference(text: str) -> ConditionalReference | None:
     return ConditionalReference(form[1], system, value)
 
 
-def references_in(resource: Resource) -> list[tuple[str, ConditionalReference]]:
-    """Every conditional reference of a resource with its element path, in document order."""
-    found: list[tuple[str, ConditionalReference]] = []
-    _collect(resource, str(resource.get("resourceType", "")), found)
+@dataclass(frozen=True, slots=True)
+class FoundReference:
+    """A conditional reference and where it stands: the way down to the element that holds it."""
+
+    target: ConditionalReference
+    way: tuple[str | int, ...]
+
+    def path(self, resource_type: str) -> str:
+        """Its element path, ``Observation.performer[0]``."""
+        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.way)
+        return resource_type + "".join(steps)
+
+
+def find_references(resource: Resource) -> list[FoundReference]:
+    """Every conditional reference of a resource, in document order."""
+    found: list[FoundReference] = []
+    _collect(resource, (), found)
     return found
 
 
+def references_in(resource: Resource) -> list[tuple[str, ConditionalReference]]:
+    """Every conditional reference of a resource with its element path, in document order."""
+    kind = str(resource.get("resourceType", ""))
+    return [(each.path(kind), each.target) for each in find_references(resource)]
+
+
 def with_references(
-    resource: Resource, resolve: Callable[[ConditionalReference], str | None]
+    resource: Resource,
+    resolve: Callable[[ConditionalReference], str | None],
+    found: list[FoundReference] | None = None,
 ) -> Resource:
     """A copy in which each conditional reference is what ``resolve`` makes of it.
 
     None leaves it as it is. The original stays untouched; parts without references are shared.
+    ``found`` is what ``find_references`` says of it, for callers that have asked already.
     """
-    replaced: Resource = _replaced(resource, resolve)
-    return replaced
+    made: Resource = resource
+    for each in find_references(resource) if found is None else found:
+        literal = resolve(each.target)
+        if literal is not None:
+            made = _replaced(made, each.way, literal)
+    return made
 
 
 def _collect(
-    node: dict[str, Any] | list[Any], path: str, found: list[tuple[str, ConditionalReference]]
+    node: dict[str, Any] | list[Any], way: tuple[str | int, ...], found: list[FoundReference]
 ) -> None:
     if isinstance(node, dict):
         for name, child in node.items():
-            if isinstance(child, dict | list):
-                _collect(child, f"{path}.{name}", found)
+            if isinstance(child, _CONTAINERS):
+                _collect(child, (*way, name), found)
             elif name == "reference" and isinstance(child, str):
                 target = parse_reference(child)
                 if target is not None:
-                    found.append((path, target))
+                    found.append(FoundReference(target, way))
     else:
         for index, child in enumerate(node):
-            if isinstance(child, dict | list):
-                _collect(child, f"{path}[{index}]", found)
+            if isinstance(child, _CONTAINERS):
+                _collect(child, (*way, index), found)
 
 
-def _replaced(node: Any, resolve: Callable[[ConditionalReference], str | None]) -> Any:
-    if isinstance(node, list):
-        items = [_replaced(child, resolve) for child in node]
-        same = all(new is old for new, old in zip(items, node, strict=True))
-        return node if same else items
-    if not isinstance(node, dict):
-        return node
-    changed: dict[str, Any] = {}
-    for name, child in node.items():
-        new = child
-        if isinstance(child, dict | list):
-            new = _replaced(child, resolve)
-        elif name == "reference" and isinstance(child, str):
-            target = parse_reference(child)
-            new = (resolve(target) if target is not None else None) or child
-        if new is not child:
-            changed[name] = new
-    return {**node, **changed} if changed else node
+def _replaced(node: Any, way: tuple[str | int, ...], literal: str) -> Any:
+    """A copy of ``node`` along ``way`` only, with the reference at its end made literal."""
+    copy: Any = node.copy()
+    if way:
+        copy[way[0]] = _replaced(node[way[0]], way[1:], literal)
+    else:
+        copy["reference"] = literal
+    return copy

@@ -82,7 +82,7 @@ def land(
         changed=len(updates),
         same=len(reopened) + len(seen),
         stale=stale,
-        quarantined=sum(each["state"] == State.QUARANTINED for each in (*inserts, *updates)),
+        quarantined=sum(each.problem is not None for each in candidates),
     )
 
 

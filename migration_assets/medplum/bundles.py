@@ -7,6 +7,7 @@ nested transaction, and cutting by bytes, count and points. Does not belong here
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -37,7 +38,7 @@ class Member:
     fhir_id: str | None = None
     version_id: str | None = None
 
-    @property
+    @cached_property
     def reference(self) -> ConditionalReference:
         """How others refer to it."""
         return ConditionalReference(self.resource_type, self.system, self.value)
@@ -85,14 +86,14 @@ def pack(
         for each in submission.members
     }
 
-    def literal(reference: ConditionalReference) -> str | None:
-        if reference not in urls:
-            return None
-        known = next(each for each in submission.members if each.reference == reference)
-        return urls[reference] or f"{known.resource_type}/{known.fhir_id}"
-
+    # Only members of a group can refer to each other; a single one is sent as it is.
+    literals = {
+        each.reference: urls[each.reference] or f"{each.resource_type}/{each.fhir_id}"
+        for each in submission.members
+        if len(submission.members) > 1
+    }
     entries = [
-        _entry(each, exclusive=exclusive, full_url=urls[each.reference], literal=literal)
+        _entry(each, exclusive=exclusive, full_url=urls[each.reference], literals=literals)
         for each in submission.members
     ]
     methods = tuple(str(each["request"]["method"]) for each in entries)
@@ -111,12 +112,12 @@ def _entry(
     *,
     exclusive: bool,
     full_url: str | None,
-    literal: Callable[[ConditionalReference], str | None],
+    literals: dict[ConditionalReference, str],
 ) -> dict[str, Any]:
     kind, fhir_id = member.resource_type, member.fhir_id
     if member.body is None:
         return {"request": {"method": "DELETE", "url": f"{kind}/{fhir_id}"}}
-    body = with_references(member.body, literal)
+    body = with_references(member.body, literals.get) if literals else member.body
     if fhir_id is not None:
         request = {"method": "PUT", "url": f"{kind}/{fhir_id}"}
         if member.version_id is not None:
