@@ -79,6 +79,10 @@ class Adoption:
         """Where ``resource_type`` stands."""
         return self._standings.get(resource_type, Standing())
 
+    def missing(self, types: Iterable[str]) -> set[str]:
+        """Those of ``types`` that are not declared."""
+        return set(types) - set(self._standings)
+
     def unknown_types(self, known: Iterable[str]) -> list[str]:
         """Declared types that no mapping has: most often a misspelt name, which would rehearse."""
         return sorted(set(self._standings) - set(known))

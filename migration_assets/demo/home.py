@@ -34,6 +34,11 @@ class Home:
         return self.folder / "clinic.db"
 
     @property
+    def adoption(self) -> Path:
+        """Where every type stands in the demo."""
+        return self.folder / "adoption.toml"
+
+    @property
     def sandbox(self) -> Path:
         """The sandbox's state."""
         return self.folder / "medplum"
@@ -78,7 +83,7 @@ class Home:
         return {
             "MIGRATION_SOURCE": str(_PACKAGE / "clinic.yaml"),
             "MIGRATION_MANIFEST_URL": f"sqlite:///{folder / 'manifest.db'}",
-            "MIGRATION_ADOPTION": str(_PACKAGE / "adoption.toml"),
+            "MIGRATION_ADOPTION": str(folder / "adoption.toml"),
             "MIGRATION_START": (folder / "start").read_text(encoding="utf-8").strip(),
             "MIGRATION_DEMO_HOME": str(folder),
             "MIGRATION_LEGACY_URL": clinic_url,

@@ -5,13 +5,16 @@ It goes in by the front door: the same definitions, assets and run storage that 
 shows afterwards.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from migration_assets.adoption import read_adoption
 from migration_assets.connections import Connections
 from migration_assets.demo.clinic_store import ClinicStore
 from migration_assets.demo.home import Home
@@ -53,9 +56,22 @@ def found_clinic(home: Home, *, patients: int, seed: int, now: datetime) -> None
     with ClinicStore(unfinished) as store:
         store.load(generate(patients=patients, seed=seed, now=now))
         store.load_examples(extra, now=now)
+    keep_adoption(home)
     start = (now - HISTORY).astimezone(UTC).date().replace(day=1)
     (home.folder / "start").write_text(start.isoformat(), encoding="utf-8")
     unfinished.rename(home.clinic)  # whole or not at all
+
+
+def keep_adoption(home: Home) -> None:
+    """The demo's adoption.toml: the shipped one, and every further type that a mapping makes.
+
+    In the demo a mapping dropped in is delivered like the others; elsewhere it would rehearse.
+    """
+    shipped = (Path(__file__).parent / "adoption.toml").read_text(encoding="utf-8")
+    types = (name for each in discover().values() for name in each.types)
+    further = sorted(read_adoption(shipped).missing(types))
+    lines = [shipped.rstrip(), *(f'{name} = "backfill"' for name in further), ""]
+    home.adoption.write_text("\n".join(lines), encoding="utf-8")
 
 
 @contextmanager
@@ -82,6 +98,7 @@ def materialize_everything(variables: Mapping[str, str], progress: Progress) -> 
     """Materialize every asset over every partition in one Dagster run, in dependency order.
 
     Raises:
+        KeyboardInterrupt: Ctrl-C, which Dagster had taken for itself.
         Transient: the run failed; its error is in the message, and in the Dagster UI.
     """
     import dagster as dg  # noqa: PLC0415, TID251 - the demo is a user of Dagster, and slow to import
@@ -98,14 +115,38 @@ def materialize_everything(variables: Mapping[str, str], progress: Progress) -> 
         "dagster/asset_partition_range_end": str(partitions.get_last_partition_key()),
     }
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, _interrupts() as interrupted:
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=instance, tags=span, run_config=quiet, raise_on_error=False
         )
+    if interrupted:
+        raise KeyboardInterrupt
     if not result.success:
         failed = [event for event in result.all_events if event.is_step_failure]
         why = [_failure_text(event) for event in failed] or ["see the run in the Dagster UI"]
         raise Transient(f"The migration run failed: {'; '.join(why)}")
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[bool]]:
+    """Collects whether Ctrl-C ended a step: Dagster takes the signal and fails the run with it.
+
+    Its traceback would be logged as an error of the user's code, which it is not.
+    """
+    seen: list[bool] = []
+
+    def tell(record: logging.LogRecord) -> bool:
+        kind = record.exc_info[0] if record.exc_info else None
+        by_signal = kind is not None and "Interrupt" in kind.__name__
+        seen.extend([True] * by_signal)
+        return not by_signal
+
+    logger = logging.getLogger("dagster.redacted_errors")
+    logger.addFilter(tell)
+    try:
+        yield seen
+    finally:
+        logger.removeFilter(tell)
 
 
 def _failure_text(event: Any) -> str:

@@ -15,9 +15,7 @@ def environment(**variables: str) -> dict[str, str]:
     return clean | variables
 
 
-def migration(
-    *arguments: str, folder: Path, seconds: float = 110, **variables: str
-) -> subprocess.CompletedProcess[str]:
+def migration(*arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run ``migration ARGUMENTS`` in ``folder`` to its end."""
     return subprocess.run(
         [MIGRATION, *arguments],
@@ -25,7 +23,7 @@ def migration(
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=110,
         check=False,
     )
 
