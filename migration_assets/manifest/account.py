@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from migration_assets.manifest.payload import unpack
 from migration_assets.manifest.records import (
@@ -67,6 +68,7 @@ def _with_targets(connection: sa.Connection, rows: Sequence[Any]) -> list[Unit]:
                     row.version_id,
                     row.fingerprint,
                     row.deleted,
+                    frozenset((row.sent or "").split()),
                 )
             )
     return [
@@ -168,8 +170,10 @@ def intend_targets(connection: sa.Connection, wanted: Iterable[tuple[int, Target
     """Write down which resources are about to be created, before anything is sent.
 
     After a crash between Medplum's answer and ours, this is what tells a later run which
-    identifiers to look for, even if the row was deleted in between.
+    identifiers to look for, even if the row was deleted in between. A target that was deleted is
+    the unit's own from here on, and is to come back under the id it had.
     """
+    listed = list(wanted)
     rows = [
         {
             "unit_id": unit_id,
@@ -177,18 +181,52 @@ def intend_targets(connection: sa.Connection, wanted: Iterable[tuple[int, Target
             "token": each.token,
             "deleted": False,
         }
-        for unit_id, each in wanted
+        for unit_id, each in listed
     ]
     if rows:
-        connection.execute(_insert_or_ignore(connection), rows)
+        connection.execute(_insert_or_take_over(connection), rows)
+    sent = [
+        {"at_token": each.token, "more": f" {print_}"}
+        for _unit_id, each in listed
+        for print_ in each.sent
+    ]
+    if sent:
+        connection.execute(
+            sa.update(targets)
+            .where(targets.c.token == sa.bindparam("at_token"))
+            .values(sent=sa.func.coalesce(targets.c.sent, "") + sa.bindparam("more")),
+            sent,
+        )
 
 
-def _insert_or_ignore(connection: sa.Connection) -> Any:
-    if connection.dialect.name == "sqlite":
-        return sa.insert(targets).prefix_with("OR IGNORE")
-    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - only where that server is used
+def _insert_or_take_over(connection: sa.Connection) -> Any:
+    # The same words on both databases, in two modules.
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(targets)
+    return insert.on_conflict_do_update(
+        index_elements=[targets.c.token],
+        set_={
+            "unit_id": insert.excluded.unit_id,
+            "deleted": False,
+            "former_id": sa.func.coalesce(targets.c.fhir_id, targets.c.former_id),
+            "fhir_id": None,
+            "version_id": None,
+            "fingerprint": None,
+            "sent": None,
+        },
+        where=targets.c.deleted.is_(True),
+    )
 
-    return postgresql.insert(targets).on_conflict_do_nothing()
+
+def former_ids(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, str]:
+    """Under which ids targets were deleted that are about to be written again, by token."""
+    found: dict[str, str] = {}
+    for part in chunked(tokens):
+        query = sa.select(targets.c.token, targets.c.former_id).where(
+            targets.c.token.in_(part), targets.c.former_id.is_not(None)
+        )
+        found.update((row.token, row.former_id) for row in connection.execute(query))
+    return found
 
 
 def confirm_targets(
@@ -204,10 +242,14 @@ def confirm_targets(
         .where(targets.c.token == sa.bindparam("at_token"))
         .values(
             unit_id=sa.bindparam("new_unit"),
-            fhir_id=sa.bindparam("new_id"),
+            fhir_id=sa.bindparam("new_id", type_=sa.Text),
             version_id=sa.bindparam("new_version"),
             fingerprint=sa.bindparam("new_fingerprint"),
+            former_id=sa.case(
+                (sa.bindparam("new_id", type_=sa.Text).is_(None), targets.c.former_id)
+            ),
             deleted=sa.bindparam("new_deleted"),
+            sent=None,
             confirmed_at=now,
         ),
         [
@@ -238,10 +280,12 @@ def known_ids(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, str
 
 
 def owners(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, int]:
-    """Which unit owns each token, for those that are known."""
+    """Which unit owns each token, for those that are known; what was deleted is nobody's."""
     found: dict[str, int] = {}
     for part in chunked(tokens):
-        query = sa.select(targets.c.token, targets.c.unit_id).where(targets.c.token.in_(part))
+        query = sa.select(targets.c.token, targets.c.unit_id).where(
+            targets.c.token.in_(part), targets.c.deleted.is_(False)
+        )
         found.update((row.token, row.unit_id) for row in connection.execute(query))
     return found
 

@@ -14,6 +14,7 @@ The rules, in order (design §1.1; issue of 2026-11: "an id that is missing or n
 A tombstone keeps the row landed before it: the row is what names the resources to delete.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from migration_assets.manifest.schema import units
 
 DUPLICATE_KEY = "duplicate-key"
 UNUSABLE_KEY = "id-unusable"
+_LANDING = 720_351  # our advisory locks' own number, apart from other applications'
 _UNKEYED = "~"  # no legacy key seen starts with it; a collision of the two would quarantine both
 
 
@@ -52,6 +54,7 @@ def land(
 ) -> Landed:
     """Land one page of ``stream``; returns the counts. ``now`` in microseconds."""
     candidates = _candidates(rows)
+    _take_turns(connection, stream)
     stored = _stored(connection, stream, [each.key for each in candidates])
     inserts: list[dict[str, Any]] = []
     updates: list[dict[str, Any]] = []
@@ -84,6 +87,21 @@ def land(
         stale=stale,
         quarantined=sum(each.problem is not None for each in candidates),
     )
+
+
+def _take_turns(connection: sa.Connection, stream: str) -> None:
+    """One landing of a stream at a time: a backfill and an incremental pull may meet.
+
+    Both would find a key absent and insert it, and the second would fail. SQLite's writers take
+    turns by themselves.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LANDING, _number(stream))))
+
+
+def _number(stream: str) -> int:
+    digest = hashlib.blake2b(stream.encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
 def unseen(connection: sa.Connection, stream: str, rows: Iterable[LandingRow]) -> int:

@@ -165,6 +165,11 @@ class Manifest:
         with self._read.begin() as connection:
             return account.known_ids(connection, tokens)
 
+    def former_ids(self, tokens: Iterable[str]) -> dict[str, str]:
+        """Ids under which targets that come back were deleted, by token."""
+        with self._read.begin() as connection:
+            return account.former_ids(connection, tokens)
+
     def owners(self, tokens: Iterable[str]) -> dict[str, int]:
         """Which unit owns each token."""
         with self._read.begin() as connection:

@@ -73,7 +73,11 @@ class Landed:
 
 @dataclass(frozen=True)
 class Target:
-    """One resource a unit owns in Medplum; ``fhir_id`` is None while it is only intended."""
+    """One resource a unit owns in Medplum; ``fhir_id`` is None while it is only intended.
+
+    ``sent`` are prints of what was sent since Medplum last confirmed it: after a crash they tell
+    our own writes from somebody else's.
+    """
 
     resource_type: str
     token: str
@@ -81,6 +85,7 @@ class Target:
     version_id: str | None = None
     fingerprint: str | None = None
     deleted: bool = False
+    sent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

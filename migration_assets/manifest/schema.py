@@ -70,6 +70,8 @@ targets = sa.Table(
     sa.Column("fhir_id", sa.Text),  # None: intended, not yet confirmed
     sa.Column("version_id", sa.Text),
     sa.Column("fingerprint", sa.Text),  # of the content Medplum last confirmed
+    sa.Column("sent", sa.Text),  # prints of what was sent since, each after a blank
+    sa.Column("former_id", sa.Text),  # under which it was deleted, while it is intended again
     sa.Column("deleted", sa.Boolean, nullable=False),
     sa.Column("confirmed_at", sa.BigInteger),
 )

@@ -1,6 +1,7 @@
 """Landing: a row that came once is on account for good, and no row stands in for another."""
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -172,6 +173,16 @@ def test_the_mark_never_moves_backwards(manifest: Manifest, clock: Clock) -> Non
     for mark in (later, START):
         manifest.land_last("patients", [], run_id=1, reopen=True, mark=mark, window=None)
     assert manifest.high_water_mark("patients") == later
+
+
+def test_two_pulls_of_a_stream_that_meet_land_each_row_once(manifest: Manifest) -> None:
+    """A backfill and an incremental pull: both find a key absent, and both would insert it."""
+    rows = [row(f"P{n}") for n in range(300)]
+    with ThreadPoolExecutor(4) as pool:
+        landings = [pool.submit(land, manifest, *rows, run_id=run) for run in range(1, 9)]
+        landed = [each.result() for each in landings]
+    assert manifest.balances()["patients"].eligible == 300
+    assert sum(each.new for each in landed) == 300
 
 
 def test_a_probe_sees_only_what_would_change_the_account(manifest: Manifest) -> None:
