@@ -9,16 +9,16 @@ and not written twice.
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from migration_assets.adoption import Adoption, Strategy
 from migration_assets.errors import Transient
 from migration_assets.legacy import PulledPage
-from migration_assets.manifest import Landed, Lease, Manifest, Settlement, State, Target
+from migration_assets.manifest import Landed, Manifest, Settlement, State, Target
 from migration_assets.mapping import Mapping
-from migration_assets.medplum import Deliverer, Fhir, Verdict
+from migration_assets.medplum import Deliverer, Fhir, Submission, Verdict
 from migration_assets.preparation import Prepared, member_token, prepare
 from migration_assets.resolution import resolve, without_collisions
 from migration_assets.settling import settlement
@@ -159,17 +159,19 @@ def migrate(run: Run, mapping: Mapping[Any]) -> Worked:
     worked = Worked()
     standing = run.adoption.standing(mapping.resource_type)
     if run.fhir is None or not standing.may_deliver:
-        _pass_over(run, mapping, worked, deliverer=None, lease=None)
+        _pass_over(run, mapping, worked, deliverer=None)
         return worked
-    deliverer = run.new_deliverer(
-        run.fhir,
-        exclusive=standing.strategy is Strategy.EXCLUSIVE,
-        deadline_seconds=run.deadline_seconds,
-    )
     with run.manifest.lease(mapping.resource_type, run.label) as lease:
+        # Renewed before every bundle: waits for quota may outlast a lease that nobody renews.
+        deliverer = run.new_deliverer(
+            run.fhir,
+            exclusive=standing.strategy is Strategy.EXCLUSIVE,
+            deadline_seconds=run.deadline_seconds,
+            before_sending=lambda: run.manifest.renew(lease),
+        )
         run.manifest.release_awaiting(mapping.stream)
         while True:
-            _pass_over(run, mapping, worked, deliverer=deliverer, lease=lease)
+            _pass_over(run, mapping, worked, deliverer=deliverer)
             # An organization that waited for its parent, which came in this very pass.
             if worked.open or not run.manifest.release_awaiting(mapping.stream):
                 break
@@ -189,7 +191,6 @@ def _pass_over(
     worked: Worked,
     *,
     deliverer: Deliverer | None,
-    lease: Lease | None,
 ) -> None:
     """Go once over the pending units, in landing order."""
     last_id = 0
@@ -199,9 +200,8 @@ def _pass_over(
             made = [prepare(mapping, unit) for unit in units]
             due = [each for each in made if isinstance(each, Prepared)]
             settle(run, mapping, worked, [each for each in made if isinstance(each, Settlement)])
-            if run.fhir is None or deliverer is None or lease is None:
+            if run.fhir is None or deliverer is None:
                 continue  # a rehearsal: what could be sent stays pending
-            run.manifest.renew(lease)
             due, collided = without_collisions(run.manifest, due)
             due, awaiting = resolve(run.manifest, run.fhir, due)
             settle(run, mapping, worked, [*collided, *awaiting])
@@ -233,12 +233,12 @@ def deliver(
     """
     by_unit = {each.unit.id: each for each in due}
     run.manifest.intend(
-        (each.unit.id, Target(member.resource_type, member_token(member)))
+        (each.unit.id, Target(member.resource_type, member_token(member), sent=each.prints(member)))
         for each in due
         for member in each.submission.members
-        if member.fhir_id is None
+        if member.fhir_id is None or member.body is not None
     )
-    for delivered in deliverer.deliver([each.submission for each in due]):
+    for delivered in deliverer.deliver(_coming_back(run, [each.submission for each in due])):
         worked.open += sum(each.verdict is Verdict.OPEN for each in delivered)
         for answer in (answer for each in delivered for answer in each.answers):
             worked.events[answer.event] = worked.events.get(answer.event, 0) + 1
@@ -247,6 +247,28 @@ def deliver(
             for each in delivered
             if each.verdict is not Verdict.OPEN
         ]
+
+
+def _coming_back(run: Run, submissions: list[Submission]) -> list[Submission]:
+    """The same submissions; what was deleted before is to come back under the id it had."""
+    former = run.manifest.former_ids(
+        member_token(member)
+        for each in submissions
+        for member in each.members
+        if member.fhir_id is None
+    )
+    if not former:
+        return submissions
+    return [
+        replace(
+            each,
+            members=tuple(
+                replace(member, former_id=former.get(member_token(member)))
+                for member in each.members
+            ),
+        )
+        for each in submissions
+    ]
 
 
 def settle(run: Run, mapping: Mapping[Any], worked: Worked, settlements: list[Settlement]) -> None:

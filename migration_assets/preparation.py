@@ -6,7 +6,7 @@ No network and no clock: the same unit prepares the same way every time.
 """
 
 from collections.abc import Mapping as MappingOf
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,11 +19,12 @@ from migration_assets.fhir.references import (
     ConditionalReference,
     FoundReference,
     find_references,
+    with_references,
 )
 from migration_assets.fhir.validation import problems
 from migration_assets.manifest import Settlement, State, Target, Unit, token
 from migration_assets.mapping import Mapping, Quarantined, Related, Resource, Skip
-from migration_assets.medplum import Member, Submission
+from migration_assets.medplum import Member, Submission, content_print
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Prepared:
     submission: Submission
     fingerprints: MappingOf[str, str]
     mapping_version: str
+    left_out: str | None = None
+    """Why a rule leaves the row out, when what it had in Medplum is to be deleted for that."""
 
     @cached_property
     def references(self) -> dict[ConditionalReference, list[FoundReference]]:
@@ -46,6 +49,13 @@ class Prepared:
             each.reference: find_references(each.body) if each.body else []
             for each in self.submission.members
         }
+
+    def prints(self, member: Member) -> frozenset[str]:
+        """What to know a change of a resource by, should its answer get lost; none of a new one."""
+        if member.body is None or member.fhir_id is None:
+            return frozenset()
+        literals = {m.reference: f"{m.resource_type}/{m.fhir_id}" for m in self.submission.members}
+        return frozenset({content_print(with_references(member.body, literals.get))})
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,13 @@ def settled(
 def _delivery(mapping: Mapping[Any], unit: Unit) -> Prepared | Settlement:
     resources = _resources(mapping, unit.row)
     if isinstance(resources, Skip):
-        return settled(unit, State.SKIPPED, mapping.version, reason=resources.reason)
+        held_still = _all_gone(unit)
+        if not held_still:
+            return settled(unit, State.SKIPPED, mapping.version, reason=resources.reason)
+        # Left out now, but not before: what was written must not stay behind.
+        return Prepared(
+            unit, Submission(unit.id, held_still), {}, mapping.version, left_out=resources.reason
+        )
     for resource in resources:
         for problem in problems(resource):
             raise Quarantined(problem.reason, problem.path)
@@ -139,11 +155,15 @@ def _removal(mapping: Mapping[Any], unit: Unit) -> Prepared | Settlement:
     """A row deleted at the source: delete what it owns in Medplum, as far as anything is there."""
     if not unit.targets:
         return settled(unit, State.SKIPPED, mapping.version, reason="deleted-in-legacy")
-    members = tuple(_gone(each) for each in unit.targets if not each.deleted)
+    members = _all_gone(unit)
     if not members:
         return settled(unit, State.UNCHANGED, mapping.version, reason="deleted-in-legacy")
-    # Dependants first: a ClinicalImpression goes before its Encounter.
-    return Prepared(unit, Submission(unit.id, members[::-1]), {}, mapping.version)
+    return Prepared(unit, Submission(unit.id, members), {}, mapping.version)
+
+
+def _all_gone(unit: Unit) -> tuple[Member, ...]:
+    """Dependants first: a ClinicalImpression goes before its Encounter."""
+    return tuple(_gone(each) for each in unit.targets if not each.deleted)[::-1]
 
 
 def _resources(mapping: Mapping[Any], row: Any) -> tuple[Resource, ...] | Skip:
@@ -171,7 +191,9 @@ def _member(resource: Resource, held: MappingOf[str, Target]) -> Member:
             known = held.get(member_token(found))
             if known is None:
                 return found
-            return Member(kind, system, found.value, resource, known.fhir_id, known.version_id)
+            return replace(
+                found, fhir_id=known.fhir_id, version_id=known.version_id, sent=known.sent
+            )
     raise Quarantined("identifier-missing", f"{kind}.identifier")
 
 

@@ -5,7 +5,7 @@ belong here: sending, or the SQL that keeps it.
 """
 
 from migration_assets.manifest import Attempt, Settlement, State, Target
-from migration_assets.medplum import Answer, Delivered, Verdict
+from migration_assets.medplum import EDITED, GONE, Answer, Delivered, Verdict
 from migration_assets.preparation import Prepared, member_token
 
 _STATES = {Verdict.REFUSED: State.REJECTED, Verdict.HELD: State.QUARANTINED}
@@ -19,15 +19,39 @@ def settlement(prepared: Prepared, delivered: Delivered) -> Settlement:
     written = delivered.verdict is Verdict.WRITTEN
     wrote = any(answer.event != "unchanged" for answer in delivered.answers)
     state = _STATES.get(delivered.verdict, State.MIGRATED if wrote else State.UNCHANGED)
+    if written and prepared.left_out:
+        state = State.SKIPPED
     return Settlement(
         unit_id=prepared.unit.id,
         revision=prepared.unit.revision,
         state=state,
-        reason=delivered.reason,
+        reason=delivered.reason or prepared.left_out if written else delivered.reason,
         field=delivered.field,
         mapping_version=prepared.mapping_version,
         attempts=tuple(_attempt(each) for each in delivered.answers),
-        targets=tuple(_target(prepared, each) for each in delivered.answers) if written else (),
+        targets=_written(prepared, delivered) if written else _doubted(delivered),
+    )
+
+
+def _written(prepared: Prepared, delivered: Delivered) -> tuple[Target, ...]:
+    """What Medplum confirmed; and what was to be deleted and was searched for in vain."""
+    answered = {member_token(each.member) for each in delivered.answers}
+    absent = (
+        Target(each.resource_type, name, deleted=True)
+        for each in prepared.submission.members
+        if each.body is None and (name := member_token(each)) not in answered
+    )
+    return (*(_target(prepared, each) for each in delivered.answers), *absent)
+
+
+def _doubted(delivered: Delivered) -> tuple[Target, ...]:
+    """Medplum holds something else than we believed: no row may count as unchanged against it."""
+    if delivered.reason not in (EDITED, GONE):
+        return ()
+    return tuple(
+        Target(each.resource_type, member_token(each), each.fhir_id, each.version_id)
+        for each in delivered.submission.members
+        if each.body is not None and each.fhir_id is not None
     )
 
 

@@ -47,6 +47,7 @@ def source() -> ScriptedSource:
 
 @pytest.fixture
 def account(tmp_path: Path, clock: Clock) -> Iterator[Manifest]:
+    clock.now = NOW
     manifest = Manifest(f"sqlite:///{tmp_path / 'manifest.db'}", clock=clock)
     yield manifest
     manifest.close()

@@ -37,17 +37,20 @@ def windows(
     """The windows to pull for ``keys``.
 
     Without ``mark`` whole windows are pulled and recorded, and their rows looked at again. With it
-    this is an incremental pull: the same windows, clipped at the mark less the lookback.
+    this is an incremental pull: the same windows, clipped at the mark less the lookback. The first
+    reaches back to there even beyond its own beginning: it moves the mark, and what lies between
+    would never be read.
     """
     first = partitions.get_first_partition_key()
+    reach = mark - lookback if mark is not None else None
     made: list[Window] = []
     for key in keys:
         span = partitions.time_window_for_partition_key(key)
         since = None if key == first else span.start
         until = None if span.end > now else span.end
-        if mark is None:
+        if reach is None:
             made.append(Window(since, until, partition=key))
-        elif until is None or until > mark - lookback:
-            clipped = max(since, mark - lookback) if since else mark - lookback
+        elif until is None or until > reach:
+            clipped = max(since, reach) if since and made else reach
             made.append(Window(clipped, until, reopen=False))
     return made

@@ -28,6 +28,7 @@ from migration_assets.manifest.schema import units
 DUPLICATE_KEY = "duplicate-key"
 UNUSABLE_KEY = "id-unusable"
 _LANDING = 720_351  # our advisory locks' own number, apart from other applications'
+_SKEW_MICROS = 15 * 60 * 1_000_000  # a source's clock may run that far ahead of ours
 _UNKEYED = "~"  # no legacy key seen starts with it; a collision of the two would quarantine both
 
 
@@ -67,7 +68,7 @@ def land(
             inserts.append(_values(each) | {"stream": stream, "key": each.key})
         elif known.row_hash == each.hash and known.deleted == each.deleted:
             (reopened if reopen and not each.problem else seen).append(known.id)
-        elif _older(each, known):
+        elif _older(each, known, now):
             stale += 1
         elif _collides(each, known, run_id):
             updates.append({"unit": known.id, "revision": known.revision} | _collided(known))
@@ -156,11 +157,12 @@ def _stored(connection: sa.Connection, stream: str, keys: Sequence[str]) -> dict
     return found
 
 
-def _older(each: _Candidate, known: Any) -> bool:
+def _older(each: _Candidate, known: Any, now: int) -> bool:
+    """Whether we hold a newer row; one dated in the future proves nothing once it is mended."""
     return (
         each.changed_at is not None
         and known.changed_at is not None
-        and each.changed_at < known.changed_at
+        and each.changed_at < known.changed_at <= now + _SKEW_MICROS
     )
 
 

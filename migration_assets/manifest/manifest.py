@@ -94,13 +94,15 @@ class Manifest:
     ) -> Landed:
         """Land the last page, move the mark and close the window, all in one transaction.
 
-        ``mark`` never moves backwards. ``window`` is the partition and the rows it held.
+        ``mark`` never moves backwards, nor past our own clock: from a source whose clock stands in
+        the future, everything until then would go unread. ``window`` is the partition and the rows
+        it held.
         """
         now = self._now()
         with self._engine.begin() as connection:
             landed = landing.land(connection, stream, rows, run_id=run_id, now=now, reopen=reopen)
             if mark is not None:
-                _advance(connection, stream, to_micros(mark), run_id=run_id, now=now)
+                _advance(connection, stream, min(to_micros(mark), now), run_id=run_id, now=now)
             if window is not None:
                 _close_window(connection, stream, window, run_id=run_id, now=now)
         return landed

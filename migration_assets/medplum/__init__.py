@@ -4,7 +4,7 @@ Belongs here: what the contract with the server forces. Does not belong here: wh
 or what becomes of them (``pipeline``), and SQL. The manifest is not known here.
 """
 
-from migration_assets.medplum.answers import Answer, Delivered, Verdict
+from migration_assets.medplum.answers import EDITED, GONE, Answer, Delivered, Verdict
 from migration_assets.medplum.bundles import Member, Submission
 from migration_assets.medplum.client import (
     Ambiguous,
@@ -12,10 +12,13 @@ from migration_assets.medplum.client import (
     MedplumClient,
     find_by_identifier,
 )
+from migration_assets.medplum.contents import content_print
 from migration_assets.medplum.deliver import NEEDS_TRANSACTIONS, Deliverer
 from migration_assets.medplum.quota import Pacer
 
 __all__ = [
+    "EDITED",
+    "GONE",
     "NEEDS_TRANSACTIONS",
     "Ambiguous",
     "Answer",
@@ -27,5 +30,6 @@ __all__ = [
     "Pacer",
     "Submission",
     "Verdict",
+    "content_print",
     "find_by_identifier",
 ]

@@ -4,7 +4,7 @@ Belongs here: from response entries to ``Delivered``. Does not belong here: send
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from migration_assets.medplum.bundles import Member, Packed, Submission
@@ -46,7 +46,9 @@ class Delivered:
     field: str | None = None
 
 
-_HELD_REASONS = {Fate.DUPLICATE: "duplicate-in-medplum", Fate.GONE: "deleted-in-medplum"}
+EDITED = "edited-in-medplum"
+GONE = "deleted-in-medplum"
+_HELD_REASONS = {Fate.DUPLICATE: "duplicate-in-medplum", Fate.GONE: GONE}
 
 
 def ended(packed: Packed, answers: list[Answer], outcome: Outcome) -> Delivered:
@@ -70,16 +72,35 @@ def read_entry(
     members = packed.submission.members
     outcome = entry_outcome(entry)
     if not packed.nested:
+        outcome = _proved(members[0], outcome)
         return [_answer(packed, 0, outcome, bundle, index)], outcome
     inner = (entry.get("resource") or {}).get("entry") or []
     if outcome.fate is not Fate.DONE or len(inner) != len(members):
         if outcome.fate is Fate.DONE:  # a success that does not say of what: look again
             outcome = Outcome("", Fate.RETRY)
         return [_answer(packed, at, outcome, bundle, index) for at in range(len(members))], outcome
-    outcomes = [entry_outcome(each) for each in inner]
+    outcomes = [
+        _proved(member, entry_outcome(each)) for member, each in zip(members, inner, strict=True)
+    ]
     worst = next((each for each in outcomes if each.fate is not Fate.DONE), outcomes[0])
     answers = [_answer(packed, at, each, bundle, index) for at, each in enumerate(outcomes)]
     return answers, worst
+
+
+def _proved(member: Member, outcome: Outcome) -> Outcome:
+    """Take an answer for what it shows: a success must name the resource and its version.
+
+    One that does not, or names another, is looked for again. A deletion of what is not there, or
+    no longer, has come to its end.
+    """
+    if member.body is None:
+        gone = outcome.fate is Fate.GONE
+        return replace(outcome, fate=Fate.DONE) if gone else outcome
+    named = outcome.fhir_id is not None and outcome.version_id is not None
+    other = member.fhir_id is not None and outcome.fhir_id != member.fhir_id
+    if outcome.fate is Fate.DONE and (other or not named):
+        return Outcome("", Fate.RETRY)
+    return outcome
 
 
 def _answer(packed: Packed, at: int, outcome: Outcome, bundle: str, index: int) -> Answer:

@@ -28,7 +28,9 @@ _FRAME = 64  # bytes of a bundle around its entries
 class Member:
     """One resource to be written or, without ``body``, deleted.
 
-    ``fhir_id`` and ``version_id`` are what the manifest or a search knows of it in Medplum.
+    ``fhir_id`` and ``version_id`` are what the manifest or a search knows of it in Medplum;
+    ``former_id`` is where it was before it was deleted: it comes back there, so that whatever
+    refers to it finds it. ``sent`` are prints of what we sent and Medplum never confirmed.
     """
 
     resource_type: str
@@ -37,6 +39,13 @@ class Member:
     body: Resource | None
     fhir_id: str | None = None
     version_id: str | None = None
+    former_id: str | None = None
+    sent: frozenset[str] = frozenset()
+
+    @property
+    def home(self) -> str | None:
+        """The id it is written to, if that is known before Medplum answers."""
+        return self.fhir_id or self.former_id
 
     @cached_property
     def reference(self) -> ConditionalReference:
@@ -82,13 +91,13 @@ def pack(
 ) -> Packed:
     """Write a submission as one entry; several members become a nested transaction."""
     urls = {
-        each.reference: f"urn:uuid:{new_uuid()}" if each.fhir_id is None else None
+        each.reference: f"urn:uuid:{new_uuid()}" if each.home is None else None
         for each in submission.members
     }
 
     # Only members of a group can refer to each other; a single one is sent as it is.
     literals = {
-        each.reference: urls[each.reference] or f"{each.resource_type}/{each.fhir_id}"
+        each.reference: urls[each.reference] or f"{each.resource_type}/{each.home}"
         for each in submission.members
         if len(submission.members) > 1
     }
@@ -118,11 +127,11 @@ def _entry(
     if member.body is None:
         return {"request": {"method": "DELETE", "url": f"{kind}/{fhir_id}"}}
     body = with_references(member.body, literals.get) if literals else member.body
-    if fhir_id is not None:
-        request = {"method": "PUT", "url": f"{kind}/{fhir_id}"}
-        if member.version_id is not None:
+    if member.home is not None:
+        request = {"method": "PUT", "url": f"{kind}/{member.home}"}
+        if fhir_id is not None and member.version_id is not None:
             request["ifMatch"] = f'W/"{member.version_id}"'
-        return {"request": request, "resource": {**body, "id": fhir_id}}
+        return {"request": request, "resource": {**body, "id": member.home}}
     if exclusive:
         request = {"method": "POST", "url": kind}
     else:

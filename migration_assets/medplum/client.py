@@ -79,7 +79,8 @@ class MedplumClient:
         """
         answer = self._send("POST", "", body, what="Sending a bundle")
         responded = answer.get("entry")
-        if not isinstance(responded, list) or len(responded) != entries:
+        whole = isinstance(responded, list) and all(isinstance(e, dict) for e in responded)
+        if not isinstance(responded, list) or not whole or len(responded) != entries:
             raise Ambiguous(
                 f"Sending a bundle of {entries} entries was answered with "
                 f"{len(responded) if isinstance(responded, list) else 'no'} entries."

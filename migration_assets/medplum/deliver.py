@@ -18,7 +18,15 @@ from typing import Any
 from migration_assets.errors import Transient
 from migration_assets.fhir.references import ConditionalReference, with_references
 from migration_assets.mapping import Resource
-from migration_assets.medplum.answers import Answer, Delivered, Verdict, ended, read_entry
+from migration_assets.medplum.answers import (
+    EDITED,
+    GONE,
+    Answer,
+    Delivered,
+    Verdict,
+    ended,
+    read_entry,
+)
 from migration_assets.medplum.bundles import (
     Packed,
     Submission,
@@ -28,6 +36,7 @@ from migration_assets.medplum.bundles import (
     too_large,
 )
 from migration_assets.medplum.client import Ambiguous, Fhir, find_by_identifier
+from migration_assets.medplum.contents import content_print, stripped
 from migration_assets.medplum.outcomes import Fate
 
 _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds; then the last again, until the deadline
@@ -39,15 +48,6 @@ _SETTLE_SECONDS = 2.0  # a server that lost its client finished 100 entries with
 
 def _backoff(failures: int) -> float:
     return _BACKOFF[min(failures, len(_BACKOFF) - 1)]
-
-
-def _stripped(resource: Resource | None) -> Resource:
-    """A resource without what Medplum adds to it."""
-    kept = {name: value for name, value in (resource or {}).items() if name != "id"}
-    meta = dict(kept.pop("meta", None) or {})
-    for added in ("versionId", "lastUpdated", "author", "project", "compartment"):
-        meta.pop(added, None)
-    return {**kept, "meta": meta} if meta else kept
 
 
 class Deliverer:
@@ -62,12 +62,15 @@ class Deliverer:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
+        before_sending: Callable[[], None] = lambda: None,
     ) -> None:
+        """``before_sending`` is called before each bundle, and may forbid it by raising."""
         self._fhir = fhir
         self._exclusive = exclusive
         self._clock = clock
         self._sleep = sleep
         self._new_uuid = new_uuid
+        self._before_sending = before_sending
         self._ends_at = clock() + deadline_seconds
         self.bundles_sent = 0
         self.bytes_sent = 0
@@ -91,6 +94,7 @@ class Deliverer:
                 return
             self._fhir.pacer.wait_for(queue[0].points)
             taken = take_bundle(queue, points=self._fhir.pacer.points)
+            self._before_sending()
             finished, again, throttled = self._send(taken)
             queue = [*again, *queue[len(taken) :]]
             if finished:
@@ -121,8 +125,7 @@ class Deliverer:
                 if len(resources) > 1:
                     doubled.add(reference)
                 elif resources:
-                    version = (resources[0].get("meta") or {}).get("versionId")
-                    found[reference] = (str(resources[0]["id"]), version)
+                    found[reference] = (str(resources[0]["id"]), _version(resources[0]))
         held = [
             Delivered(each, Verdict.HELD, reason="duplicate-in-medplum")
             for each in submissions
@@ -185,6 +188,7 @@ class Deliverer:
             return [], taken, [error.retry_after or 0.0]
         bundle = str(self._new_uuid())
         finished: list[Delivered] = []
+        own: list[Packed] = []
         lost_races: list[Packed] = []
         throttled: list[Packed] = []
         waits: list[float] = []
@@ -198,10 +202,16 @@ class Deliverer:
             elif outcome.fate is Fate.RETRY:
                 lost_races.append(packed)
             elif outcome.fate is Fate.EDITED:
-                finished.append(self._examine(packed, answers))
+                examined = self._examine(packed, answers)
+                if isinstance(examined, Packed):
+                    own.append(examined)
+                else:
+                    finished.append(examined)
+            elif outcome.fate is Fate.GONE and _comes_back(packed.submission):
+                lost_races.append(replace(packed, submission=_anew(packed.submission)))
             else:
                 finished.append(ended(packed, answers, outcome))
-        return finished, [*self._relocate(lost_races), *throttled], waits
+        return finished, [*own, *self._relocate(lost_races), *throttled], waits
 
     def _after_ambiguity(self, taken: list[Packed]) -> list[Packed]:
         """Wait until searches for the identifiers stand still, then adopt what was written."""
@@ -233,31 +243,70 @@ class Deliverer:
             for each in packed
         ]
 
-    def _examine(self, packed: Packed, answers: list[Answer]) -> Delivered:
-        """412 on If-Match: if Medplum holds just what we sent, the write before was ours.
+    def _examine(self, packed: Packed, answers: list[Answer]) -> Delivered | Packed:
+        """412 on If-Match: whose was the write in between?
 
-        A run that died after Medplum's answer comes back with the old version in its If-Match.
+        A run that died after Medplum's answer comes back with the old version in its If-Match. If
+        Medplum holds just what we want to write, that is it; if it holds what we once sent, we go
+        on from there. Anything else is an edit.
         """
         submission = packed.submission
         literals = {m.reference: f"{m.resource_type}/{m.fhir_id}" for m in submission.members}
-        held: dict[str, dict[str, Any]] = {}
-        for member in submission.members:
-            if member.fhir_id is not None:
-                found = self._fhir.search(member.resource_type, {"_id": member.fhir_id})
-                held.update((str(each["id"]), each) for each in found)
+        held = self._held(submission)
+        wanted = True
         for member in submission.members:
             body = member.body and with_references(member.body, literals.get)
-            if body is None or _stripped(body) != _stripped(held.get(str(member.fhir_id))):
-                return Delivered(
-                    submission, Verdict.HELD, tuple(answers), reason="edited-in-medplum"
-                )
+            if body is None or member.fhir_id is None:
+                wanted = False
+                continue
+            found = held.get(member.fhir_id)
+            if found is None:
+                return Delivered(submission, Verdict.HELD, tuple(answers), reason=GONE)
+            if stripped(body) == stripped(found):
+                continue
+            wanted = False
+            if _version(found) != member.version_id and content_print(found) not in member.sent:
+                return Delivered(submission, Verdict.HELD, tuple(answers), reason=EDITED)
+        if not wanted:
+            located = {
+                m.reference: (m.fhir_id, _version(held[m.fhir_id]))
+                for m in submission.members
+                if m.fhir_id in held
+            }
+            return pack(submission.locate(located), exclusive=False, new_uuid=self._new_uuid)
         confirmed = tuple(
             replace(
                 each,
                 event="confirmed",
                 fhir_id=each.member.fhir_id,
-                version_id=held[str(each.member.fhir_id)]["meta"]["versionId"],
+                version_id=_version(held[str(each.member.fhir_id)]),
             )
             for each in answers
         )
         return Delivered(submission, Verdict.WRITTEN, confirmed)
+
+    def _held(self, submission: Submission) -> dict[str, Resource]:
+        """What Medplum holds under the ids a submission is written to, by id."""
+        held: dict[str, Resource] = {}
+        for member in submission.members:
+            if member.fhir_id is not None:
+                found = self._fhir.search(member.resource_type, {"_id": member.fhir_id})
+                held.update((str(each["id"]), each) for each in found)
+        return held
+
+
+def _version(resource: Resource) -> str | None:
+    version: str | None = (resource.get("meta") or {}).get("versionId")
+    return version
+
+
+def _comes_back(submission: Submission) -> bool:
+    """Whether a member was sent to the id it was once deleted under."""
+    return any(each.fhir_id is None and each.former_id for each in submission.members)
+
+
+def _anew(submission: Submission) -> Submission:
+    """The same submission with nothing to come back to: its old ids were expunged."""
+    return replace(
+        submission, members=tuple(replace(each, former_id=None) for each in submission.members)
+    )
