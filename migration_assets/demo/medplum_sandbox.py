@@ -27,6 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from migration_assets.demo.faults import Fault
 from migration_assets.errors import Permanent
 
 _SOURCES = Path(__file__).parent / "sandbox"
@@ -89,12 +90,25 @@ class Sandbox:
         return self._process.pid
 
     def stats(self) -> dict[str, Any]:
-        """Resources per type now; requests, versions, unchanged, deletes, points so far."""
+        """Resources per type now; requests, versions, unchanged, deletes, points, faults so far."""
         return self._ask("GET", "stats")
 
     def change(self, **settings: bool | int) -> dict[str, Any]:
         """Changes quota_per_minute, transactions, strict, token_lifetime_seconds as it runs."""
         return self._ask("POST", "settings", settings)
+
+    def misbehave(self, *faults: Fault, seed: int = 0) -> None:
+        """Gives these faults from now on, instead of those before; the same for the same seed."""
+        plan = {"seed": seed, "faults": [each.as_json() for each in faults]}
+        self._ask("POST", "faults", plan)
+
+    def behave(self) -> None:
+        """Ends all faults; those given are still counted in ``stats``."""
+        self.misbehave()
+
+    def settle(self) -> None:
+        """Waits until every request is served, those included whose clients have given up."""
+        self._ask("POST", "idle")
 
     def refill(self) -> None:
         """Begins a new quota window, as if a minute had passed."""

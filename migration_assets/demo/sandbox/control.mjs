@@ -10,14 +10,22 @@ const SETTINGS = {
   strict: (value) => typeof value === 'boolean',
 };
 
-/** Answers a control request: stats, settings (POST, a partial object), reset and refill (POST). */
+/**
+ * Answers a control request: stats, settings (POST, a partial object), faults (POST, a plan; {} for none), idle (POST,
+ * answered when no request is being served), reset and refill (POST).
+ */
 export async function serveControl(sandbox, request, response, name) {
   if (!LOOPBACK.has(request.socket.remoteAddress)) {
     sendJson(response, 403, { error: 'The sandbox is controlled from its own machine only.' });
   } else if (request.method === 'GET' && name === 'stats') {
     sendJson(response, 200, sandbox.stats());
   } else if (request.method === 'POST' && name === 'settings') {
-    await changeSettings(sandbox, request, response);
+    await change(request, response, (wanted) => changeSettings(sandbox, wanted));
+  } else if (request.method === 'POST' && name === 'faults') {
+    await change(request, response, (wanted) => sandbox.faults.use(wanted));
+  } else if (request.method === 'POST' && name === 'idle') {
+    await sandbox.fhir.idle();
+    sendJson(response, 200, { ok: true });
   } else if (request.method === 'POST' && name === 'refill') {
     sandbox.refill();
     sendJson(response, 200, { ok: true });
@@ -25,23 +33,25 @@ export async function serveControl(sandbox, request, response, name) {
     sandbox.reset();
     sendJson(response, 200, { ok: true });
   } else {
-    sendJson(response, 404, { error: 'GET stats; POST settings, refill or reset.' });
+    sendJson(response, 404, { error: 'GET stats; POST settings, faults, idle, refill or reset.' });
   }
 }
 
-async function changeSettings(sandbox, request, response) {
-  let change;
+/** Reads an object and hands it to `use`, which answers or throws an Error that says what is wrong with it. */
+async function change(request, response, use) {
   try {
-    change = JSON.parse((await readBody(request)).toString('utf8') || '{}');
-  } catch {
-    sendJson(response, 400, { error: 'Settings are a JSON object.' });
-    return;
+    const wanted = JSON.parse((await readBody(request)).toString('utf8') || '{}');
+    sendJson(response, 200, use(wanted) ?? { ok: true });
+  } catch (error) {
+    sendJson(response, 400, { error: error instanceof SyntaxError ? 'A JSON object is needed.' : error.message });
   }
-  const wrong = Object.keys(change).filter((name) => !SETTINGS[name]?.(change[name]));
+}
+
+function changeSettings(sandbox, wanted) {
+  const wrong = Object.keys(wanted).filter((name) => !SETTINGS[name]?.(wanted[name]));
   if (wrong.length > 0) {
     const known = Object.keys(SETTINGS).join(', ');
-    sendJson(response, 400, { error: `Unknown or unusable setting: ${wrong.join(', ')}. Known: ${known}.` });
-    return;
+    throw new Error(`Unknown or unusable setting: ${wrong.join(', ')}. Known: ${known}.`);
   }
-  sendJson(response, 200, sandbox.change(change));
+  return sandbox.change(wanted);
 }

@@ -1,14 +1,14 @@
 /**
  * The FHIR endpoint: one request in, one answer out, everything in between by Medplum's own router.
  *
- * Requests are served one at a time, so a transaction is serializable by nature and nobody ever gets a 409: lock
- * conflicts, like time-outs and dropped connections, are faults to be injected at `serve`, the one door all FHIR
- * requests pass.
+ * Requests are served one at a time, so a transaction is serializable by nature and nobody ever gets a 409 by
+ * accident: lock conflicts, like time-outs and dropped connections, are faults (misbehaviour.mjs). They enter in
+ * `#serveRoute`, when the body has been read and nothing has been done.
  */
-import { allOk, created, forbidden, generateId, normalizeOperationOutcome, unauthorized, validateResource } from '@medplum/core';
-import { FhirRouter } from '@medplum/fhir-router';
+import { allOk, badRequest, created, forbidden, generateId, normalizeOperationOutcome, unauthorized, validateResource } from '@medplum/core';
+import { FaultyRouter, Misbehaviour } from './misbehaviour.mjs';
 import { notInSandbox, refuse } from './outcomes.mjs';
-import { Account } from './quota.mjs';
+import { Account, FixedWindow } from './quota.mjs';
 import { SandboxRepository } from './repository.mjs';
 import { parseBody, readBody, send, sendFhir, versionHeaders } from './wire.mjs';
 
@@ -26,11 +26,15 @@ const CAPABILITIES = {
 
 export class FhirEndpoint {
   #turn = Promise.resolve();
+  /** Requests being served, whether or not their clients still wait. */
+  #open = new Set();
+  /** Tokens that have been accepted before: only those can expire on a client. */
+  #seasoned = new Set();
 
-  constructor({ store, binaries, auth, points, statistics, settings, baseUrl }) {
-    Object.assign(this, { store, binaries, auth, points, statistics, settings, baseUrl });
+  constructor({ store, binaries, auth, points, statistics, settings, faults, baseUrl }) {
+    Object.assign(this, { store, binaries, auth, points, statistics, settings, faults, baseUrl });
     this.fhirUrl = `${baseUrl}fhir/R4/`;
-    this.router = new FhirRouter();
+    this.router = new FaultyRouter();
     this.router.add('POST', ':resourceType/$validate', async ({ body }) => {
       validateResource(body);
       return [allOk];
@@ -40,6 +44,17 @@ export class FhirEndpoint {
 
   /** Answers one request below fhir/R4; `path` is what follows, with its query. */
   async serve(request, response, path) {
+    const serving = this.#serve(request, response, path);
+    this.#open.add(serving);
+    await serving.finally(() => this.#open.delete(serving));
+  }
+
+  /** Until every request has been served, those included whose clients have given up. */
+  async idle() {
+    await Promise.allSettled(this.#open);
+  }
+
+  async #serve(request, response, path) {
     try {
       if (request.method === 'GET' && path === '/metadata') {
         sendFhir(request, response, [allOk, CAPABILITIES], this);
@@ -62,6 +77,7 @@ export class FhirEndpoint {
   async #serveRoute(request, response, path) {
     const body = parseBody(request, await readBody(request));
     const account = new Account(this.points, 'fhirInteractions');
+    const misbehaviour = this.#misbehaviour(request, response, path, body);
     const routed = {
       method: request.method,
       url: path || '/',
@@ -72,13 +88,37 @@ export class FhirEndpoint {
       headers: request.headers,
       config: { transactions: this.settings.transactions },
     };
-    const answer = await this.#inTurn(() => this.router.handleRequest(routed, this.#repository(account)));
-    this.statistics.points += account.spent;
-    if (account.header.length > 0) {
-      response.setHeader('RateLimit', [response.getHeader('RateLimit'), ...account.header].join(', '));
+    let answer;
+    try {
+      if (await misbehaviour.begin({ account, auth: this.auth })) {
+        return;
+      }
+      const repository = this.#repository(account, misbehaviour);
+      answer = await this.#inTurn(() => this.router.handleRequest(routed, repository));
+    } finally {
+      this.statistics.points += account.spent;
+      if (account.header.length > 0) {
+        response.setHeader('RateLimit', [response.getHeader('RateLimit'), ...account.header].join(', '));
+      }
     }
     const transform = (json) => this.binaries.signAttachments(json, this.baseUrl, this.store);
     sendFhir(request, response, answer, { fhirUrl: this.fhirUrl, transform });
+  }
+
+  #misbehaviour(request, response, path, body) {
+    const { authorization, 'x-sandbox-fault': header } = request.headers;
+    const isSeasoned = this.#seasoned.has(authorization);
+    if (authorization.startsWith('Bearer ')) {
+      this.#seasoned.add(authorization);
+    }
+    let plans;
+    try {
+      plans = this.faults.plansFor(header);
+    } catch (error) {
+      refuse(badRequest(`X-Sandbox-Fault: ${error.message}`));
+    }
+    const stranger = this.#repository(new Account(new FixedWindow(Infinity), 'somebody else'));
+    return new Misbehaviour(this.faults, plans, { request, response, path, body, isSeasoned, stranger });
   }
 
   /** Raw content: no quota, no size limit. A Binary in FHIR JSON with data is unpacked by the repository. */
@@ -114,9 +154,10 @@ export class FhirEndpoint {
     send(response, 200, content, { 'Content-Type': type, ...versionHeaders(binary) });
   }
 
-  #repository(account) {
+  #repository(account, misbehaviour) {
     const { store, binaries, statistics, fhirUrl, settings } = this;
-    return new SandboxRepository({ store, binaries, account, statistics, fhirUrl, strict: settings.strict });
+    const { strict } = settings;
+    return new SandboxRepository({ store, binaries, account, statistics, fhirUrl, strict, misbehaviour });
   }
 
   #inTurn(work) {

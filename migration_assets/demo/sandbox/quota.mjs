@@ -65,6 +65,12 @@ export class Account {
     }
   }
 
+  /** Refuses as if the window were empty for so long, whatever it holds: for this request only. */
+  throttle(msBeforeNext) {
+    this.state = { remaining: 0, msBeforeNext, consumed: this.window.limit + 1, isFirst: false, exceeded: true };
+    throw this.#refusal();
+  }
+
   /** This account's part of the `RateLimit` header; empty when nothing was charged. */
   get header() {
     return this.state ? [`"${this.name}";r=${this.state.remaining};t=${Math.ceil(this.state.msBeforeNext / 1000)}`] : [];

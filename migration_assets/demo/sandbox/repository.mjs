@@ -33,9 +33,9 @@ const SERVER_META = ['versionId', 'lastUpdated', 'author', 'project', 'compartme
 const FORBIDDEN_TYPES = new Set(['Project', 'ProjectMembership', 'User', 'Login']);
 
 export class SandboxRepository extends FhirRepository {
-  constructor({ store, binaries, account, statistics, fhirUrl, strict }) {
+  constructor({ store, binaries, account, statistics, fhirUrl, strict, misbehaviour }) {
     super();
-    Object.assign(this, { store, binaries, account, statistics, fhirUrl, strict });
+    Object.assign(this, { store, binaries, account, statistics, fhirUrl, strict, misbehaviour });
   }
 
   /** Reader and writer are the same memory. */

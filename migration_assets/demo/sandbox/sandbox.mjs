@@ -7,6 +7,7 @@ import { allOk, normalizeOperationOutcome, unauthorized } from '@medplum/core';
 import { Auth } from './auth.mjs';
 import { Binaries } from './binary.mjs';
 import { serveControl } from './control.mjs';
+import { Faults } from './faults.mjs';
 import { FhirEndpoint } from './fhir.mjs';
 import { Journal, NO_JOURNAL } from './journal.mjs';
 import { Account, FixedWindow } from './quota.mjs';
@@ -31,6 +32,7 @@ export class Sandbox {
     this.binaries = new Binaries(folder);
     this.points = new FixedWindow(quota_per_minute);
     this.auth = new Auth({ clientId, clientSecret, tokenLifetimeSeconds: token_lifetime_seconds, baseUrl });
+    this.faults = new Faults();
     this.fhir = new FhirEndpoint(this);
   }
 
@@ -62,7 +64,8 @@ export class Sandbox {
     const { requests, logins, unchanged, points } = this.statistics;
     const { versions, deletes } = this.store.committed;
     const resources = this.store.counts();
-    return { resources, requests, logins, versions, unchanged, deletes, points, settings: this.settings };
+    const { given: faults } = this.faults;
+    return { resources, requests, logins, versions, unchanged, deletes, points, faults, settings: this.settings };
   }
 
   change(settings) {
@@ -77,12 +80,13 @@ export class Sandbox {
     [this.points, this.#requests, this.#logins].forEach((window) => window.clear());
   }
 
-  /** Forgets all data, counts and windows; tokens and settings stay. */
+  /** Forgets all data, counts and windows; tokens, settings and the plan of faults stay. */
   reset() {
     this.store.clear();
     this.store.committed = { versions: 0, deletes: 0 };
     this.binaries.clear();
     Object.assign(this.statistics, NO_STATISTICS);
+    this.faults.given = {};
     this.refill();
   }
 
