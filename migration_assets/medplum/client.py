@@ -117,24 +117,17 @@ class MedplumClient:
                 {"request": {"method": "GET", "url": url}} for url in ("Patient?_count=1", absent)
             ]
             bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
-            answer = self._request("POST", "", orjson.dumps(bundle))
+            what = "Asking whether transactions are atomic"
+            answer = self._answer("POST", "", orjson.dumps(bundle), what=what)
             if answer.status_code not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
-                raise self._refusal(answer, "Asking whether transactions are atomic")
+                raise self._refusal(answer, what)
             self._transactions = answer.status_code == HTTPStatus.NOT_FOUND
         return self._transactions
 
     def _send(
         self, method: str, path: str, body: bytes | Mapping[str, str] | None, *, what: str
     ) -> dict[str, Any]:
-        try:
-            answer = self._request(method, path, body)
-        except requests.ConnectTimeout as error:
-            raise Transient(f"{what} failed: no connection ({type(error).__name__}).") from None
-        except requests.RequestException as error:
-            raise Ambiguous(
-                f"{what} ended without a whole answer ({type(error).__name__}). "
-                "Is the Medplum server up?"
-            ) from None
+        answer = self._answer(method, path, body, what=what)
         if answer.status_code != HTTPStatus.OK:
             raise self._refusal(answer, what)
         try:
@@ -142,6 +135,20 @@ class MedplumClient:
         except orjson.JSONDecodeError:
             raise Ambiguous(f"{what} was answered with something that is not JSON.") from None
         return parsed if isinstance(parsed, dict) else {}
+
+    def _answer(
+        self, method: str, path: str, body: bytes | Mapping[str, str] | None, *, what: str
+    ) -> requests.Response:
+        """Whatever came back, if anything did."""
+        try:
+            return self._request(method, path, body)
+        except requests.ConnectTimeout as error:
+            raise Transient(f"{what} failed: no connection ({type(error).__name__}).") from None
+        except requests.RequestException as error:
+            raise Ambiguous(
+                f"{what} ended without a whole answer ({type(error).__name__}). "
+                "Is the Medplum server up?"
+            ) from None
 
     def _request(
         self, method: str, path: str, body: bytes | Mapping[str, str] | None

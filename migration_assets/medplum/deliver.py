@@ -13,7 +13,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
 from migration_assets.errors import Transient
 from migration_assets.fhir.references import ConditionalReference, with_references
@@ -38,6 +39,8 @@ from migration_assets.medplum.bundles import (
 from migration_assets.medplum.client import Ambiguous, Fhir, find_by_identifier
 from migration_assets.medplum.contents import content_print, stripped
 from migration_assets.medplum.outcomes import Fate
+
+_Told = TypeVar("_Told")
 
 _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds; then the last again, until the deadline
 NEEDS_TRANSACTIONS = "needs-transaction-bundles"
@@ -119,7 +122,8 @@ class Deliverer:
         found: dict[ConditionalReference, tuple[str, str | None]] = {}
         doubled: set[ConditionalReference] = set()
         for kind, identifiers in unknown.items():
-            matches = self._patiently(kind, identifiers)
+            search = partial(find_by_identifier, self._fhir, kind, identifiers)
+            matches = self._patiently(search)
             for (system, value), resources in matches.items():
                 reference = ConditionalReference(kind, system, value)
                 if len(resources) > 1:
@@ -134,18 +138,16 @@ class Deliverer:
         stopped = {each.submission.unit for each in held}
         return [each.locate(found) for each in submissions if each.unit not in stopped], held
 
-    def _patiently(
-        self, kind: str, identifiers: list[tuple[str, str]]
-    ) -> dict[tuple[str, str], list[dict[str, Any]]]:
-        """Search, trying again while Medplum says not now and the deadline allows."""
+    def _patiently(self, ask: Callable[[], _Told]) -> _Told:
+        """Ask what changes nothing, again while Medplum says not now and the deadline allows."""
         for attempt in itertools.count():
             try:
-                return find_by_identifier(self._fhir, kind, identifiers)
+                return ask()
             except Transient as error:
                 if self._clock() > self._ends_at:
                     raise
                 self._sleep(error.retry_after or _backoff(attempt))
-        return {}
+        raise AssertionError  # the count is endless
 
     def _pack_all(self, submissions: list[Submission]) -> tuple[list[Packed], list[Delivered]]:
         packed: list[Packed] = []
@@ -163,7 +165,8 @@ class Deliverer:
                 beyond.append(Delivered(each, Verdict.HELD, reason="resource-too-large"))
             else:
                 packed.append(one)
-        if any(each.nested for each in packed) and not self._fhir.transactions_available():
+        grouped = any(each.nested for each in packed)
+        if grouped and not self._patiently(self._fhir.transactions_available):
             # Sent as it is, a group would be written by halves (contract §0): it waits instead.
             beyond += [
                 Delivered(each.submission, Verdict.HELD, reason=NEEDS_TRANSACTIONS)
@@ -290,7 +293,8 @@ class Deliverer:
         held: dict[str, Resource] = {}
         for member in submission.members:
             if member.fhir_id is not None:
-                found = self._fhir.search(member.resource_type, {"_id": member.fhir_id})
+                search = partial(self._fhir.search, member.resource_type, {"_id": member.fhir_id})
+                found = self._patiently(search)
                 held.update((str(each["id"]), each) for each in found)
         return held
 
