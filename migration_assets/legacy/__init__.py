@@ -8,10 +8,12 @@ body, waits   bounds and parses an answer; paces retries
 auth          credentials
 budgets       client-side limits
 failures      what a try without an answer means
-pagers        which page comes next
+pagers, walk  which page comes next
+placement     parameters into a query or a JSON body
+reading       one window, page by page, guarded against endless paging
 timestamps    change times, read strictly and sent to the API's tick
 rows          from JSON to PulledRow
-pull          the Puller: half-open windows of pages
+pull          the Puller: what a pull is made of
 
 Belongs here: getting every row there is, exactly as it was sent, and saying which ones cannot be
 trusted. Does not belong here: deciding what changed, the high-water mark, stable keys for rows

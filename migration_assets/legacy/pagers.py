@@ -15,6 +15,7 @@ from requests.utils import parse_header_links
 
 from migration_assets.errors import Permanent
 from migration_assets.legacy.description.paging import (
+    KeysetPages,
     LinkHeader,
     NextUrl,
     NextUrlHeader,
@@ -22,9 +23,11 @@ from migration_assets.legacy.description.paging import (
     OffsetPages,
     PagerDescription,
     SinglePage,
+    TokenHeader,
     TokenPages,
+    Walk,
 )
-from migration_assets.legacy.rows import ABSENT, value_at
+from migration_assets.legacy.rows import ABSENT, PulledRow, value_at
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,17 @@ class PageSeen:
     url: str
     body: Any
     headers: Mapping[str, str]
-    keys: tuple[str | None, ...]
+    rows: tuple[PulledRow, ...]
+
+    @property
+    def keys(self) -> tuple[str | None, ...]:
+        """The rows' keys, in order."""
+        return tuple(row.key for row in self.rows)
 
     @property
     def count(self) -> int:
         """How many rows the page holds."""
-        return len(self.keys)
+        return len(self.rows)
 
 
 class DriftError(Exception):
@@ -67,8 +75,12 @@ def paging_for(pager: PagerDescription, start: PageRequest, base_url: str) -> Pa
             return _numbered(pager, start)
         case OffsetPages():
             return _offset(pager, start)
-        case TokenPages():
+        case TokenPages() | TokenHeader():
             return _token(pager, start)
+        case KeysetPages():
+            return _keyset(pager, start)
+        case Walk():
+            raise TypeError("a walk asks anew at every step: see walk.py")
         case _:
             return _links(pager, start, base_url)
 
@@ -138,17 +150,42 @@ def _total(pager: NumberedPages | OffsetPages, page: PageSeen) -> int | None:
     return total
 
 
-def _token(pager: TokenPages, start: PageRequest) -> Paging:
+def _token(pager: TokenPages | TokenHeader, start: PageRequest) -> Paging:
     page = yield start
     while True:
-        token = value_at(page.body, pager.path)
-        if token is ABSENT or token is None or token == "":
+        token = _next_token(pager, page)
+        if token is None or (pager.stop_on_empty and page.count == 0):
             return
-        if isinstance(token, bool | dict | list | float):
-            raise Permanent(f"pager.path: what is at {pager.path} is not a page token")
-        if pager.stop_on_empty and page.count == 0:
-            return
-        page = yield replace(start, params=(*start.params, (pager.param, str(token))))
+        page = yield replace(start, params=(*start.params, (pager.param, token)))
+
+
+def _next_token(pager: TokenPages | TokenHeader, page: PageSeen) -> str | None:
+    if isinstance(pager, TokenHeader):
+        return page.headers.get(pager.header) or None
+    if pager.more is not None:
+        more = value_at(page.body, pager.more)
+        if not isinstance(more, bool):
+            raise Permanent(f"pager.more: what is at {pager.more} is not true or false")
+        if not more:
+            return None
+    token = value_at(page.body, pager.path)
+    if token is ABSENT or token is None or token == "":
+        if pager.more is not None:
+            raise Permanent(f"pager.path: more rows are announced, but no token is at {pager.path}")
+        return None
+    if isinstance(token, bool | dict | list | float):
+        raise Permanent(f"pager.path: what is at {pager.path} is not a page token")
+    return str(token)
+
+
+def _keyset(pager: KeysetPages, start: PageRequest) -> Paging:
+    size = ((pager.size_param, str(pager.size)),) if pager.size_param else ()
+    page = yield replace(start, params=(*start.params, *size))
+    while page.count and not (pager.short_page_ends and page.count < pager.size):
+        last = value_at(page.rows[-1].row, pager.field)
+        if last is ABSENT or last == "" or not isinstance(last, int | str):
+            raise Permanent("pager.field: the last row of a page has nothing usable there")
+        page = yield replace(start, params=(*start.params, (pager.param, str(last)), *size))
 
 
 def _links(

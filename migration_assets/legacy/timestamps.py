@@ -99,8 +99,8 @@ def lower_bound(cursor: Cursor, since: dt.datetime) -> str:
     tick = _tick(cursor)
     wall = _floored(_wall(cursor, since), tick)
     if not cursor.inclusive:
-        wall -= tick
-    # A wall time that happens twice is sent so that either reading is early enough.
+        wall, since = wall - tick, since - tick
+    # A wall time that happens twice, or never, is sent so that either reading is early enough.
     while (gap := max(_readings(cursor, wall)) - since) > dt.timedelta(0):
         wall = _floored(wall - gap, tick)
     if _send_format(cursor).startswith("epoch"):

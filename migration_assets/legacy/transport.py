@@ -42,9 +42,9 @@ from migration_assets.legacy.origins import (
     origin_text,
     place,
 )
+from migration_assets.legacy.placement import Parameters
 from migration_assets.legacy.waits import asked_wait, wait_before
 
-Parameters: TypeAlias = tuple[tuple[str, str], ...]
 Belief: TypeAlias = Callable[[Any], Disbelief | None]
 
 _OK, _BAD_REQUEST = 200, 400
@@ -71,8 +71,19 @@ class Fetcher(Protocol):
     def requests_made(self) -> int:
         """Requests so far."""
 
-    def fetch(self, url: str, params: Parameters, *, where: str, believe: Belief = ...) -> Answer:
-        """GET a page; ``where`` is how it is called in messages, ``believe`` doubts a 200."""
+    def fetch(
+        self,
+        url: str,
+        params: Parameters,
+        *,
+        where: str,
+        believe: Belief = ...,
+        body: Any = None,
+    ) -> Answer:
+        """GET a page, or POST for it with a JSON ``body``.
+
+        ``where`` is how it is called in messages, ``believe`` doubts a 200.
+        """
 
     def close(self) -> None:
         """Let go of connections."""
@@ -88,6 +99,7 @@ class _Call:
     believe: Belief = field(default=lambda _: None, repr=False)
     params: Parameters = field(default=(), repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
+    json: Any = field(default=None, repr=False)
     credential: Credential | None = field(default=None, repr=False)
     declared: bool = True  # False: an allowed host, which gets no header that holds a secret
 
@@ -140,13 +152,32 @@ class Transport:
         self._variables = (*self._credential.variables, *(one.env for one in secret.values()))
 
     def fetch(
-        self, url: str, params: Parameters, *, where: str, believe: Belief = lambda _: None
+        self,
+        url: str,
+        params: Parameters,
+        *,
+        where: str,
+        believe: Belief = lambda _: None,
+        body: Any = None,
     ) -> Answer:
-        """GET a page; ``where`` is how it is called in messages, ``believe`` doubts a 200."""
+        """GET a page, or POST for it with a JSON ``body``.
+
+        ``where`` is how it is called in messages, ``believe`` doubts a 200. A POST is repeated as
+        a GET is: it asks for rows and changes nothing.
+        """
         declared = self._is_declared(url, where)
         credential = self._credential if declared else None
         return self._attempts(
-            _Call("GET", url, where, believe, params, credential=credential, declared=declared)
+            _Call(
+                "GET" if body is None else "POST",
+                url,
+                where,
+                believe,
+                params,
+                json=body,
+                credential=credential,
+                declared=declared,
+            )
         )
 
     def close(self) -> None:
@@ -202,6 +233,7 @@ class Transport:
                 _without(call.url, extra),
                 params=[*call.params, *extra.items()],
                 data=call.form,
+                json=call.json,
                 headers={**secret, **credential},
                 timeout=(
                     self._http.timeout_connect,

@@ -8,11 +8,13 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 from zoneinfo import ZoneInfo
 
 from migration_assets.legacy.description import Source
+from migration_assets.legacy.placement import Parameters
 from migration_assets.legacy.pull import Puller
-from migration_assets.legacy.transport import Answer, Belief, Parameters
+from migration_assets.legacy.transport import Answer, Belief
 
 BASE = "https://imagined.test/api"
 SERVED = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -38,32 +40,43 @@ class ImaginedSource:
     queries: list[dict[str, str]] = field(default_factory=list)
 
     def fetch(
-        self, url: str, params: Parameters, *, where: str, believe: Belief = _believed
+        self,
+        url: str,
+        params: Parameters,
+        *,
+        where: str,
+        believe: Belief = _believed,
+        body: Any = None,
     ) -> Answer:
         """Answer as page, offset, token and link APIs do, by the parameters they know."""
-        query = dict(params)
-        if "?at=" in url:
-            query["at"] = url.partition("?at=")[2]
+        query = {**dict(params), **(body or {})}
+        query.update(parse_qsl(url.partition("?")[2]))
         self.requests_made += 1
         self.queries.append(query)
         rows = [row for row in self.rows() if self.keeps(row, query)]
         size = min(int(query.get("limit", self.cap)), self.cap)
+        if "after" in query:
+            rows = [row for row in rows if row["shown"]["id"] > int(query["after"])]
         begin = int(query.get("offset", query.get("at", (int(query.get("page", 1)) - 1) * size)))
         end = begin + size
-        body = {
+        answered: dict[str, Any] = {
             "data": [row["shown"] for row in rows[begin:end]],
             "token": end if end < len(rows) else None,
+            "last": end,
+            "more": end < len(rows),
             "next": f"?at={end}" if end < len(rows) else "",
         }
         if self.with_total:
-            body["total"] = len(rows)
-        self.lies(body)
+            answered["total"] = len(rows)
+        self.lies(answered)
         headers = {"Date": SERVED}
         if end < len(rows):
-            headers["Link"] = f'<{BASE}/rows?at={end}>; rel="next"'
+            kept = urlencode({name: query[name] for name in ("since", "before") if name in query})
+            headers["Link"] = f'<{BASE}/rows?at={end}&{kept}>; rel="next"'
+            headers["Next-Token"] = str(end)
             headers["Next-Page"] = f"{BASE}/rows?at={end}"
-        assert believe(body) is None
-        return Answer(body, headers)
+        assert believe(answered) is None
+        return Answer(answered, headers)
 
     def close(self) -> None:
         """Nothing is open."""

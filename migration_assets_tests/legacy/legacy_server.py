@@ -29,6 +29,7 @@ class Asked:
     headers: Mapping[str, str]
     form: Mapping[str, list[str]]
     client: str
+    body: bytes = b""
 
     def one(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""
@@ -132,6 +133,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             dict(self.headers),
             parse_qs(body.decode()),
             str(self.client_address),
+            body,
         )
         self.server.legacy.asked.append(asked)
         reply = self.server.legacy.routes[parts.path](asked)

@@ -32,6 +32,13 @@ def cursor(**changes: Any) -> dict[str, Any]:
     return {"cursor": {"field": "changed", **changes}}
 
 
+WALK = {"type": "walk", "within_tie": {"type": "page"}}
+
+
+def paged(**pager: Any) -> dict[str, Any]:
+    return {"pager": {"type": "offset", **pager}, **cursor()}
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -84,6 +91,12 @@ def test_a_source_that_cannot_be_meant_is_refused(changes: dict[str, Any], says:
         (cursor(format="%d.%m.%Y %H:%M"), "carries no zone"),
         (cursor(precision_seconds=86400), "at least 86400"),
         (cursor(tz="Europe/Berlin"), "at least 3600"),
+        (paged(order="change_time", overlap=5), "use type: walk"),
+        (paged(order="change_time_descending"), "a deletion while we read hides a row"),
+        (paged(), "are lost until they change again"),
+        ({"pager": WALK, **cursor()}, "it needs cursor.param"),
+        ({"pager": WALK}, "it needs cursor.param"),
+        ({"pager": WALK, **cursor(param="since", inclusive=False)}, "includes equality"),
     ],
 )
 def test_a_stream_that_would_lose_rows_or_cannot_be_meant_is_refused(
@@ -92,6 +105,20 @@ def test_a_stream_that_would_lose_rows_or_cannot_be_meant_is_refused(
     with pytest.raises(Permanent, match=says) as caught:
         load_stream(**changes)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        paged(order="fixed"),
+        paged(overlap=5),
+        paged(accepted_loss="the old system is read-only since May"),
+        {**paged(order="change_time_descending"), "sweep": True},
+        {"pager": {"type": "offset"}},
+    ],
+)
+def test_paging_that_loses_nothing_for_good_is_taken(changes: dict[str, Any]) -> None:
+    load_stream(**changes)
 
 
 @pytest.mark.parametrize(

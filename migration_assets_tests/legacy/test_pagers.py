@@ -22,6 +22,9 @@ PAGERS: dict[str, dict[str, Any]] = {
     "next url in a header": {"type": "next_url_header", "header": "Next-Page"},
     "link header": {"type": "link_header"},
     "page token": {"type": "cursor", "path": "token", "param": "at"},
+    "page token with a flag": {"type": "cursor", "path": "last", "more": "more", "param": "at"},
+    "page token in a header": {"type": "cursor_header", "header": "Next-Token", "param": "at"},
+    "keyset": {"type": "keyset", "field": "id", "param": "after"},
 }
 
 
@@ -121,11 +124,14 @@ def test_fewer_rows_than_the_total_are_not_called_complete() -> None:
         ({"type": "next_url", "path": "data"}, "not an address"),
         ({"type": "cursor", "path": "data", "param": "at"}, "not a page token"),
         ({"type": "page", "total": "data"}, "no number at data"),
+        ({"type": "cursor", "path": "x", "more": "more", "param": "at"}, "no token is at x"),
+        ({"type": "cursor", "path": "x", "more": "data", "param": "at"}, "not true or false"),
+        ({"type": "keyset", "field": "name", "param": "after"}, "nothing usable there"),
     ],
 )
 def test_a_pager_that_points_elsewhere_says_where(pager: dict[str, Any], says: str) -> None:
     with pytest.raises(Permanent, match=f"pulling p from https://imagined.test.*{says}"):
-        keys_of(ImaginedSource(lambda: rows_of(3)), pager=pager)
+        keys_of(ImaginedSource(lambda: rows_of(3), cap=2), pager=pager)
 
 
 def test_a_token_that_never_runs_out_ends_at_an_empty_page_if_told() -> None:

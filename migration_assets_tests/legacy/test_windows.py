@@ -72,6 +72,13 @@ def imagined(
     fold=0,
     inclusive=True,
 )
+@example(  # a tick before a cut at the moment clocks go forward is a time that never happens
+    instants=[_MARCH],
+    cuts=[_MARCH],
+    compares="instants",
+    fold=0,
+    inclusive=False,
+)
 def test_windows_end_to_end_give_every_row_exactly_once(
     name: str,
     instants: list[dt.datetime],

@@ -5,17 +5,19 @@ their own (``paging``, ``change_time``), or the pull itself (``legacy.pull``).
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
 from migration_assets.legacy.description.change_time import Cursor
-from migration_assets.legacy.description.paging import PagerDescription, SinglePage
-from migration_assets.legacy.description.shape import Described, Dotted, DottedNames, QueryValue
-
-_CREDENTIAL_NAMES = frozenset(
-    {"api_key", "apikey", "access_token", "auth_token", "client_secret", "password", "secret"}
+from migration_assets.legacy.description.paging import (
+    PagerDescription,
+    SinglePage,
+    parameters_of,
 )
+from migration_assets.legacy.description.posting import CREDENTIAL_NAMES, posting_problem
+from migration_assets.legacy.description.row_loss import loss_by_paging
+from migration_assets.legacy.description.shape import Described, Dotted, DottedNames, QueryValue
 
 
 def _one_or_several(value: object) -> object:
@@ -40,9 +42,18 @@ class Template(Described):
     200 is believed only if every path of ``require`` is there, every path of ``require_true`` is
     true, and no path of ``error_if`` holds anything. ``volatile`` fields are ignored when the
     manifest asks whether a row changed.
+
+    With ``method: POST`` the parameters of cursor and pager go into ``body``, a JSON template, at
+    the dotted paths their names are; a number where the template holds one, else text. ``params``
+    stay in the query. A body with a ``query`` is GraphQL: ``errors`` in its answer is an error.
+
+    ``sweep`` promises that the stream is also read in full regularly, which heals what paging may
+    miss.
     """
 
     path: str | None = None
+    method: Literal["GET", "POST"] = "GET"
+    body: Mapping[str, JsonValue] = {}
     select: Dotted = "$"
     id: DottedNames = ()
     params: Mapping[str, QueryValues] = {}
@@ -53,6 +64,7 @@ class Template(Described):
     require_true: DottedNames = ()
     error_if: DottedNames = ()
     volatile: tuple[str, ...] = ()
+    sweep: bool = False
     max_pages: Annotated[int, Field(ge=1)] = 100_000
 
     @field_validator("path")
@@ -71,18 +83,13 @@ class Template(Described):
     def _no_credential_among_the_params(
         cls, value: Mapping[str, QueryValues]
     ) -> Mapping[str, QueryValues]:
-        if any(name.lower() in _CREDENTIAL_NAMES for name in value):
+        if any(name.lower() in CREDENTIAL_NAMES for name in value):
             raise ValueError("a credential does not belong here: use auth with type: query")
         return value
 
     @model_validator(mode="after")
     def _no_parameter_is_set_twice(self) -> Self:
-        owned = {
-            getattr(self.pager, name)
-            for name in ("param", "size_param")
-            if getattr(self.pager, name, None) is not None
-        }
-        if owned & set(self.params):
+        if set(parameters_of(self.pager)) & set(self.params):
             raise ValueError("a parameter of the pager also stands in params: remove it there")
         return self
 
@@ -97,6 +104,10 @@ class Stream(Template):
         missing = [name for name in ("path", "id") if not getattr(self, name)]
         if missing:
             raise ValueError(f"needs {' and '.join(missing)}, here or in defaults")
+        if problem := posting_problem(self.method, self.body, self.pager, self.cursor):
+            raise ValueError(problem)
+        if problem := loss_by_paging(self.pager, self.cursor, sweep=self.sweep):
+            raise ValueError(problem)
         return self
 
     @property

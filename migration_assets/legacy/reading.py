@@ -1,0 +1,164 @@
+"""One window of one stream, read page by page: the proofs that a page is a page, and the guards.
+
+Belongs here: requests in the pager's order, what makes an answer believable, no endless paging.
+Does not belong here: what a pull is made of (``pull``), which page comes next (``pagers``).
+"""
+
+import datetime as dt
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from migration_assets.errors import Permanent
+from migration_assets.legacy.description import Stream
+from migration_assets.legacy.description.paging import Walk
+from migration_assets.legacy.failures import Disbelief
+from migration_assets.legacy.pagers import PageRequest, PageSeen, Paging, is_chain, paging_for
+from migration_assets.legacy.placement import placed
+from migration_assets.legacy.rows import ABSENT, PulledRow, row_reader, value_at
+from migration_assets.legacy.timestamps import lower_bound, upper_bound
+from migration_assets.legacy.transport import Answer, Fetcher
+from migration_assets.legacy.walk import walk
+
+Read = tuple[tuple[PulledRow, ...], Answer]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Half-open [since, until) in UTC; None is an open end."""
+
+    since: dt.datetime | None
+    until: dt.datetime | None
+
+    def keeps(self, row: PulledRow) -> bool:
+        """False only for a row that we can tell is outside."""
+        moment = row.changed_at
+        if moment is None:
+            return True
+        return (self.since is None or moment >= self.since) and (
+            self.until is None or moment < self.until
+        )
+
+
+def read_window(
+    fetcher: Fetcher, stream: Stream, window: Window, *, url: str, where: str
+) -> Generator[Read, None, None]:
+    """The rows of each page that the window keeps, with the answer they came in.
+
+    Raises:
+        DriftError: rows moved between two pages.
+        Permanent, Transient: as the transport does, and if paging does not move on.
+    """
+    read = row_reader(stream)
+    if stream.cursor is None:
+        window = Window(None, None)
+    guard = _LoopGuard(where, stream.max_pages)
+    paging = _paging(fetcher, stream, window, url)
+    request = next(paging)
+    while True:
+        guard.before(request)
+        query, body = placed(stream, request.params)
+        answer = fetcher.fetch(
+            request.url, query, where=where, believe=lambda body: doubt(stream, body), body=body
+        )
+        if answer.skipped and guard.pages > 1 and is_chain(stream.pager):
+            raise Permanent(f"{where}: a page in the middle answered with a skipped status")
+        raw = [] if answer.skipped else value_at(answer.body, stream.select)
+        guard.after(raw)
+        flawed = answer.flawed
+        rows = tuple([read(row, flawed=flawed) for row in raw])
+        yield tuple(row for row in rows[request.already_read :] if window.keeps(row)), answer
+        seen = PageSeen(request.url, answer.body, answer.headers, rows)
+        following = _following(paging, seen, where)
+        if following is None:
+            return
+        request = following
+
+
+def _paging(fetcher: Fetcher, stream: Stream, window: Window, url: str) -> Paging:
+    pager, cursor = stream.pager, stream.cursor
+    params = [(name, one) for name, values in stream.params.items() for one in values]
+
+    def asking_since(since: dt.datetime | None) -> PageRequest:
+        bounds = []
+        if cursor is not None and cursor.param is not None and since is not None:
+            value = lower_bound(cursor, since)
+            bounds.append((cursor.param, cursor.send.replace("{value}", value)))
+        if cursor is not None and cursor.until_param is not None and window.until is not None:
+            value = upper_bound(cursor, window.until)
+            bounds.append((cursor.until_param, cursor.until_send.replace("{value}", value)))
+        return PageRequest(url, (*params, *bounds))
+
+    start = asking_since(window.since)
+    if not isinstance(pager, Walk):
+        return paging_for(pager, start, fetcher.base_url)
+    return walk(
+        start,
+        asking_since=asking_since,
+        inside=lambda begin: paging_for(pager.within_tie, begin, fetcher.base_url),
+        zoneless=cursor is not None and cursor.tz is not None,
+    )
+
+
+def _following(paging: Paging, page: PageSeen, where: str) -> PageRequest | None:
+    """The pager's next request; its complaints gain the place they are about."""
+    try:
+        return paging.send(page)
+    except StopIteration:
+        return None
+    except Permanent as error:
+        complaint = str(error)
+    raise Permanent(f"{where}: {complaint}")
+
+
+def doubt(stream: Stream, body: Any) -> Disbelief | None:
+    """Why a 200 is not a page of this stream, or None. «No rows» is believed only of a list."""
+    graphql = ("errors",) if "query" in stream.body else ()
+    for path in (*stream.error_if, *graphql):
+        found = value_at(body, path)
+        if found is not ABSENT and found not in (None, False, "", 0, [], {}):
+            return Disbelief(f"there is an error at {path}: its log knows more", passing=True)
+    for path in stream.require_true:
+        if value_at(body, path) is not True:
+            return Disbelief(f"{path} is not true: its log knows more", passing=True)
+    for path in stream.require:
+        if value_at(body, path) is ABSENT:
+            return Disbelief(f"there is no {path}")
+    if not isinstance(value_at(body, stream.select), list):
+        return Disbelief(f"there is no list at {stream.select}")
+    return None
+
+
+class _LoopGuard:
+    """Stops paging that does not move: an address twice, two equal pages, or far too many."""
+
+    def __init__(self, where: str, max_pages: int) -> None:
+        self._where = where
+        self._max_pages = max_pages
+        self._asked: set[int] = set()
+        self._previous: list[Any] = []
+        self.pages = 0
+
+    def before(self, request: PageRequest) -> None:
+        """Refuse a request that was made before."""
+        self.pages += 1
+        asked = hash((request.url, request.params))
+        if asked in self._asked:
+            raise Permanent(
+                f"{self._where}: paging runs in a circle after {self.pages - 1} pages: "
+                "the source named a page it had sent already"
+            )
+        if self.pages > self._max_pages:
+            raise Permanent(
+                f"{self._where}: no end after {self._max_pages} pages: "
+                "raise max_pages if there are that many"
+            )
+        self._asked.add(asked)
+
+    def after(self, rows: list[Any]) -> None:
+        """Refuse a page that equals the one before."""
+        if rows and rows == self._previous:
+            raise Permanent(
+                f"{self._where}: two equal pages in a row: does the source know the page parameter?"
+            )
+        self._previous = rows
