@@ -23,6 +23,7 @@ from migration_assets.medplum.quota import SEARCH_POINTS, Pacer
 
 SEARCH_COUNT = 1000  # contract §11: the most identifiers, and the most matches, of one search
 _TIMEOUT = (10.0, 120.0)  # Medplum's own statement timeout is 60 s, twice that with its retry
+_SEARCH_AGAIN = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try
 _SERVER_FAULTS = frozenset({408, 425, 500, 502, 503, 504})
 
 
@@ -65,6 +66,7 @@ class MedplumClient:
         self._auth = ClientCredentials(
             self._session, base_url, client_id, client_secret, timeout=timeout, clock=clock
         )
+        self._sleep = sleep
         self.pacer = Pacer(clock=clock, sleep=sleep)
         self.requests_made = 0
         self._transactions: bool | None = None
@@ -88,14 +90,23 @@ class MedplumClient:
         return responded
 
     def search(self, resource_type: str, params: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The resources found by ``POST Type/_search`` (ids do not fit a URL; contract §11)."""
-        self.pacer.wait_for(SEARCH_POINTS)
-        answer = self._send(
-            "POST",
-            f"/{resource_type}/_search",
-            {"_count": str(SEARCH_COUNT), **params},
-            what=f"Searching {resource_type}",
-        )
+        """The resources found by ``POST Type/_search`` (ids do not fit a URL; contract §11).
+
+        A search changes nothing: one that fails for now is tried again a few times.
+        """
+        form = {"_count": str(SEARCH_COUNT), **params}
+        for pause in (*_SEARCH_AGAIN, None):
+            self.pacer.wait_for(SEARCH_POINTS)
+            try:
+                answer = self._send(
+                    "POST", f"/{resource_type}/_search", form, what=f"Searching {resource_type}"
+                )
+            except Transient:
+                if pause is None:
+                    raise
+                self._sleep(pause)
+            else:
+                break
         return [each["resource"] for each in answer.get("entry") or () if "resource" in each]
 
     def count(self, resource_type: str) -> int:

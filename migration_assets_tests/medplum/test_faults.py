@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from migration_assets.demo.faults import Fault, Wrong, mixture
 from migration_assets.demo.medplum_sandbox import Sandbox
+from migration_assets.errors import Transient
 from migration_assets.fhir.references import with_references
 from migration_assets.medplum import (
     Delivered,
@@ -21,7 +22,7 @@ from migration_assets.medplum import (
 )
 from migration_assets.medplum.contents import stripped
 from migration_assets_tests.medplum.conftest import QUOTA, SECRET
-from migration_assets_tests.medplum.submissions import deliver, group, patient, single
+from migration_assets_tests.medplum.submissions import PATIENTS, deliver, group, patient, single
 
 pytestmark = pytest.mark.sandbox
 
@@ -155,3 +156,22 @@ def test_looking_after_a_412_survives_a_failing_search(
     (written,) = deliver(client, single(known))
     assert (written.verdict, written.answers[0].event) == (Verdict.WRITTEN, "confirmed")
     assert sandbox.stats()["faults"] == {"overtaken": 1, "reset": 1}
+
+
+@pytest.mark.parametrize("wrong", [Wrong.RESET, Wrong.STATUS_502, Wrong.TRUNCATE])
+def test_one_failed_search_does_not_end_a_run(
+    client: MedplumClient, sandbox: Sandbox, wrong: Wrong
+) -> None:
+    """References are looked up and the account is proved by searches outside any delivery."""
+    deliver(client, single(patient("P1")))
+    sandbox.misbehave(Fault(wrong, at=(1, 3), on="searches"))
+    for _ in range(2):
+        found = find_by_identifier(client, "Patient", [(PATIENTS, "P1")])
+        assert len(found[PATIENTS, "P1"]) == 1
+    assert sandbox.stats()["faults"] == {wrong: 2}
+
+
+def test_a_search_that_always_fails_is_given_up(client: MedplumClient, sandbox: Sandbox) -> None:
+    sandbox.misbehave(Fault(Wrong.STATUS_503))
+    with pytest.raises(Transient, match="503"):
+        client.search("Patient", {})
