@@ -13,6 +13,7 @@ placement     parameters into a query or a JSON body
 reading       one window, page by page, guarded against endless paging
 timestamps    change times, read strictly and sent to the API's tick
 rows          from JSON to PulledRow
+splitting     windows in pieces that the source can answer
 pull          the Puller: what a pull is made of
 
 Belongs here: getting every row there is, exactly as it was sent, and saying which ones cannot be

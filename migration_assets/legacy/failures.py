@@ -6,12 +6,27 @@ Belongs here: sorting failures at birth. Does not belong here: making requests (
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from migration_assets.errors import Permanent, Transient
+import requests
+
+from migration_assets.errors import MigrationError, Permanent, Transient
 
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TOO_LARGE, _GATEWAY_TIMEOUT = 413, 504
 _UNAUTHORISED = frozenset({401, 403})
 _SERVER_ERRORS = range(500, 600)
 _TRIES_OF_A_WRONG_ANSWER = 3  # a maintenance page may go; a wrong base_url should be told soon
+
+
+class AsksTooMuch(MigrationError):
+    """The question was too much for the source: half of it may not be."""
+
+
+class TooMuchForNow(AsksTooMuch, Transient):
+    """It did not answer in time."""
+
+
+class TooMuchForGood(AsksTooMuch, Permanent):
+    """It will not answer that much."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class Failure:
 
     ``again``: another try now may help. ``lasting``: another day will not. ``asked`` is the wait
     in seconds the source asked for, ``tries`` the most attempts this failure is worth.
+    ``too_much``: a smaller question may be answered.
     """
 
     reason: str
@@ -37,6 +53,7 @@ class Failure:
     advice: str = ""
     asked: float | None = None
     tries: int | None = None
+    too_much: bool = False
 
     def error(self, where: str, attempts: int, variables: Sequence[str]) -> Permanent | Transient:
         """The error to raise; ``variables`` is what a person checks if we were refused."""
@@ -46,8 +63,8 @@ class Failure:
         after = f" after {attempts} attempts" if attempts > 1 else ""
         message = f"{where}: {self.reason}{after}" + (f"; {advice}" if advice else "")
         if self.lasting:
-            return Permanent(message)
-        return Transient(message, retry_after=self.asked)
+            return TooMuchForGood(message) if self.too_much else Permanent(message)
+        return (TooMuchForNow if self.too_much else Transient)(message, retry_after=self.asked)
 
 
 class BodyRefusedError(Exception):
@@ -58,7 +75,7 @@ class BodyRefusedError(Exception):
         self.failure = failure
 
 
-TOO_SLOW = Failure("the answer was not complete before the deadline", lasting=False)
+TOO_SLOW = Failure("the answer was not complete before the deadline", lasting=False, too_much=True)
 CUT_OFF = Failure("the answer was cut off", again=True, lasting=False)
 NOT_UNPACKED = Failure("the answer does not unpack", again=True, lasting=False)
 UNKNOWN_PACKING = Failure("the answer is packed in a way that was not asked for")
@@ -81,6 +98,7 @@ def too_large(max_bytes: int) -> Failure:
     return Failure(
         f"the answer is larger than {max_bytes} bytes",
         advice="ask for smaller pages, or raise http.max_bytes",
+        too_much=True,
     )
 
 
@@ -106,6 +124,7 @@ def of_connection(error: Exception) -> Failure:
         again=True,
         lasting=False,
         advice="is the source up and reachable from here?",
+        too_much=isinstance(error, requests.ReadTimeout),
     )
 
 
@@ -113,11 +132,13 @@ def of_status(status: int, action: str | None, asked: float | None, *, redirect:
     """A status that is not an answer; ``action`` is what the description says of it, if it does."""
     reason = f"it answered {status}"
     if action == "retry" or (action is None and status in _RETRIED):
-        return Failure(reason, again=True, lasting=False, asked=asked)
+        too_much = status == _GATEWAY_TIMEOUT
+        return Failure(reason, again=True, lasting=False, asked=asked, too_much=too_much)
     if action == "reauth" or (action is None and status in _UNAUTHORISED):
         return Failure(f"{reason}: it does not accept our credential", unauthorised=True)
     if action is None and redirect:
         return Failure(f"{reason}, a redirect: not followed", advice="is base_url right?")
     if action is None and status in _SERVER_ERRORS:
         return Failure(reason, lasting=False)
-    return Failure(reason, advice="are base_url, path and params right?")
+    advice = "are base_url, path and params right?"
+    return Failure(reason, advice=advice, too_much=action is None and status == _TOO_LARGE)

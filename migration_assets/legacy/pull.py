@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from migration_assets.errors import Transient
+from migration_assets.errors import Permanent, Transient
 from migration_assets.legacy.description import Source, Stream
+from migration_assets.legacy.failures import AsksTooMuch
 from migration_assets.legacy.origins import place
 from migration_assets.legacy.pagers import DriftError
-from migration_assets.legacy.reading import Window, read_window
+from migration_assets.legacy.reading import Read, Window, read_window
 from migration_assets.legacy.rows import PulledRow
+from migration_assets.legacy.splitting import cut_to_largest, halves
 from migration_assets.legacy.transport import Fetcher, Transport
 from migration_assets.legacy.waits import header_date
 
 _READINGS = 3  # of a stream whose rows move while it is read, before giving the turn back
+
+_HALVINGS_BEFORE_IT_IS_DOWN = 10  # in a row: a thousandth of the window was too much as well
 
 
 @dataclass(frozen=True)
@@ -78,21 +82,51 @@ class Puller:
         """Every page of [since, until), at least one, its rows filtered again by our own clock.
 
         A row whose change time cannot be read is in every window, marked. If rows move between two
-        pages the stream is read again from its start: rows may come twice, but none is left out.
+        pages, or a window proves too large for the source, it is read again: rows may come twice,
+        but none is left out.
         """
         if any(end is not None and end.tzinfo is None for end in (since, until)):
             raise ValueError("a window needs ends with a time zone")
         described = self._source.stream(stream)
-        window = Window(since, until)
-        url, where = self._url(described), self._where(described)
         server_time: dt.datetime | None = None
+        for read in self._reads(described, Window(since, until)):
+            server_time = server_time or self._server_time(read.headers)
+            yield PulledPage(read.rows, server_time)
+
+    def _reads(self, stream: Stream, window: Window) -> Iterator[Read]:
+        """The window in pieces the source can answer; one that is too much is read in halves."""
+        cursor, now = stream.cursor, dt.datetime.fromtimestamp(self._clock(), dt.UTC)
+        left = list(cut_to_largest(window, cursor, now))[::-1]
+        cap = cursor.cap if cursor is not None else None
+        unanswered = 0
+        while left:
+            piece = left.pop()
+            parts = halves(piece, cursor, now)
+            fetched = 0
+            try:
+                for read in self._read_steadily(stream, piece):
+                    fetched, unanswered = fetched + read.fetched, 0
+                    yield read
+            except AsksTooMuch as error:
+                unanswered += isinstance(error, Transient)
+                if parts is None or unanswered > _HALVINGS_BEFORE_IT_IS_DOWN:
+                    raise
+                left += parts[::-1]
+                continue
+            if cap is not None and fetched >= cap:
+                if parts is None:
+                    raise Permanent(
+                        f"{self._where(stream)}: {cap} rows, the most it answers, in a window that "
+                        "cannot be cut: some are missing; ask its vendor for another way"
+                    )
+                left += parts[::-1]
+
+    def _read_steadily(self, stream: Stream, window: Window) -> Iterator[Read]:
+        """Reads again from the start if rows move between two pages."""
+        url, where = self._url(stream), self._where(stream)
         for _ in range(_READINGS):
             try:
-                for rows, answer in read_window(
-                    self._transport, described, window, url=url, where=where
-                ):
-                    server_time = server_time or self._server_time(answer.headers)
-                    yield PulledPage(rows, server_time)
+                yield from read_window(self._transport, stream, window, url=url, where=where)
             except DriftError:
                 continue
             return

@@ -5,7 +5,7 @@ Does not belong here: what a pull is made of (``pull``), which page comes next (
 """
 
 import datetime as dt
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,17 @@ from migration_assets.legacy.pagers import PageRequest, PageSeen, Paging, is_cha
 from migration_assets.legacy.placement import placed
 from migration_assets.legacy.rows import ABSENT, PulledRow, row_reader, value_at
 from migration_assets.legacy.timestamps import lower_bound, upper_bound
-from migration_assets.legacy.transport import Answer, Fetcher
+from migration_assets.legacy.transport import Fetcher
 from migration_assets.legacy.walk import walk
 
-Read = tuple[tuple[PulledRow, ...], Answer]
+
+@dataclass(frozen=True)
+class Read:
+    """A page: its rows that the window keeps, how many there were that no page had before."""
+
+    rows: tuple[PulledRow, ...]
+    fetched: int
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Window:
 def read_window(
     fetcher: Fetcher, stream: Stream, window: Window, *, url: str, where: str
 ) -> Generator[Read, None, None]:
-    """The rows of each page that the window keeps, with the answer they came in.
+    """The pages of a window, in the pager's order.
 
     Raises:
         DriftError: rows moved between two pages.
@@ -67,7 +74,9 @@ def read_window(
         guard.after(raw)
         flawed = answer.flawed
         rows = tuple([read(row, flawed=flawed) for row in raw])
-        yield tuple(row for row in rows[request.already_read :] if window.keeps(row)), answer
+        fresh = rows[request.already_read :]
+        kept = tuple([row for row in fresh if window.keeps(row)])
+        yield Read(kept, len(fresh), answer.headers)
         seen = PageSeen(request.url, answer.body, answer.headers, rows)
         following = _following(paging, seen, where)
         if following is None:

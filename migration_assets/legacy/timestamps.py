@@ -96,7 +96,7 @@ def _in_utc(moment: dt.datetime, zone: ZoneInfo | None) -> dt.datetime | None:
 
 def lower_bound(cursor: Cursor, since: dt.datetime) -> str:
     """``since`` as the API takes it: floored to its tick, one tick less if it excludes equality."""
-    tick = _tick(cursor)
+    tick = tick_of(cursor)
     wall = _floored(_wall(cursor, since), tick)
     if not cursor.inclusive:
         wall, since = wall - tick, since - tick
@@ -110,12 +110,17 @@ def lower_bound(cursor: Cursor, since: dt.datetime) -> str:
 
 def upper_bound(cursor: Cursor, until: dt.datetime) -> str:
     """``until`` as the API takes it: ceiled to its tick."""
-    tick = _tick(cursor)
+    tick = tick_of(cursor)
     until += _repeated_near(cursor, until)
     wall = _ceiled(_wall(cursor, until), tick)
     while (gap := until - min(_readings(cursor, wall))) > dt.timedelta(0):
         wall = _ceiled(wall + gap, tick)
     return _rendered(cursor, wall)
+
+
+def floor_to_tick(cursor: Cursor, moment: dt.datetime) -> dt.datetime:
+    """The latest instant up to ``moment`` that a bound says exactly, in UTC."""
+    return min(_readings(cursor, _floored(_wall(cursor, moment), tick_of(cursor))))
 
 
 def _repeated_near(cursor: Cursor, moment: dt.datetime) -> dt.timedelta:
@@ -144,7 +149,7 @@ def _send_format(cursor: Cursor) -> str:
     return cursor.send_format or cursor.format
 
 
-def _tick(cursor: Cursor) -> dt.timedelta:
+def tick_of(cursor: Cursor) -> dt.timedelta:
     """The API's tick, or the smallest step the format sent can write if that is coarser."""
     declared = dt.timedelta(seconds=cursor.precision_seconds)
     return max(declared, _smallest_step(_send_format(cursor)))

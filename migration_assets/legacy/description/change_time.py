@@ -8,7 +8,7 @@ import datetime as dt
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from migration_assets.legacy.description.shape import Described, Dotted, ParameterName
 
@@ -33,6 +33,10 @@ class Cursor(Described):
 
     ``lookback_seconds`` is how far before the high-water mark an incremental pull starts; the
     caller of the puller subtracts it.
+
+    ``cap`` is the most rows the API answers to one question, however it is paged: as many as that
+    count as cut off, and the window is read in halves. ``max_window_seconds`` is the longest window
+    it takes. ``earliest`` is when its records begin: where a window without a beginning is cut.
     """
 
     field: Dotted
@@ -47,6 +51,9 @@ class Cursor(Described):
     until_send: str = "{value}"
     until_inclusive: bool = False
     lookback_seconds: Annotated[float, Field(ge=0)] = 300
+    cap: Annotated[int, Field(ge=1)] | None = None
+    max_window_seconds: Annotated[float, Field(gt=0)] | None = None
+    earliest: AwareDatetime | None = None
 
     @field_validator("format", "send_format")
     @classmethod
@@ -87,6 +94,19 @@ class Cursor(Described):
                 "tz changes its clocks, so lookback_seconds must be at least 3600: "
                 "rows of the repeated hour would be lost"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _windows_can_be_cut(self) -> Self:
+        if self.cap is None and self.max_window_seconds is None:
+            return self
+        if self.until_param is None or self.earliest is None:
+            raise ValueError(
+                "cap and max_window_seconds need until_param and earliest: "
+                "a window without a known end could not be cut, and what is cut off would be lost"
+            )
+        if (self.max_window_seconds or DAY) < self.precision_seconds:
+            raise ValueError("max_window_seconds is shorter than precision_seconds")
         return self
 
     @property

@@ -48,6 +48,8 @@ def loss_by_paging(pager: PagerDescription, cursor: Cursor | None, *, sweep: boo
 def _loss_by_walking(cursor: Cursor | None) -> str | None:
     if cursor is None or cursor.param is None:
         return "pager: a walk asks for what changed since a time: it needs cursor.param"
+    if cursor.cap is not None:
+        return "cursor.cap: a walk asks anew for every page, so that no cap is reached: remove it"
     if not cursor.inclusive:
         return (
             "pager: a walk needs a lower filter that includes equality (inclusive: true): "
