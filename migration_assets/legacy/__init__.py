@@ -14,6 +14,8 @@ reading       one window, page by page, guarded against endless paging
 timestamps    change times, read strictly and sent to the API's tick
 rows          from JSON to PulledRow
 splitting     windows in pieces that the source can answer
+details       whole rows where a list shows parts, with a cache
+parents       rows that are asked for parent by parent
 pull          the Puller: what a pull is made of
 
 Belongs here: getting every row there is, exactly as it was sent, and saying which ones cannot be
@@ -22,7 +24,16 @@ without one (``manifest``, ``pipeline``).
 """
 
 from migration_assets.legacy.description import Source, Stream, load_description
+from migration_assets.legacy.details import DetailCache
 from migration_assets.legacy.pull import PulledPage, Puller
 from migration_assets.legacy.rows import PulledRow
 
-__all__ = ["PulledPage", "PulledRow", "Puller", "Source", "Stream", "load_description"]
+__all__ = [
+    "DetailCache",
+    "PulledPage",
+    "PulledRow",
+    "Puller",
+    "Source",
+    "Stream",
+    "load_description",
+]

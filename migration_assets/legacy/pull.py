@@ -7,14 +7,17 @@ pull keeps no state: cut off anywhere, it is simply made again.
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from migration_assets.errors import Permanent, Transient
 from migration_assets.legacy.description import Source, Stream
+from migration_assets.legacy.description.stream import Parent
+from migration_assets.legacy.details import DetailCache, Details, DetailsInMemory
 from migration_assets.legacy.failures import AsksTooMuch
 from migration_assets.legacy.origins import place
 from migration_assets.legacy.pagers import DriftError
+from migration_assets.legacy.parents import for_parent, keys_in, usable_keys
 from migration_assets.legacy.reading import Read, Window, read_window
 from migration_assets.legacy.rows import PulledRow
 from migration_assets.legacy.splitting import cut_to_largest, halves
@@ -54,7 +57,9 @@ class Puller:
         environ: Mapping[str, str],
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        details: DetailCache | None = None,
     ) -> None:
+        self._details = details if details is not None else DetailsInMemory()
         self._source = source
         self._clock = clock
         self._transport: Fetcher = Transport(source, environ=environ, clock=clock, sleep=sleep)
@@ -77,21 +82,58 @@ class Puller:
         return next(self.pages(stream, None, None))
 
     def pages(
-        self, stream: str, since: dt.datetime | None, until: dt.datetime | None
+        self,
+        stream: str,
+        since: dt.datetime | None,
+        until: dt.datetime | None,
+        *,
+        parents: Iterable[str] | None = None,
     ) -> Iterator[PulledPage]:
         """Every page of [since, until), at least one, its rows filtered again by our own clock.
 
         A row whose change time cannot be read is in every window, marked. If rows move between two
         pages, or a window proves too large for the source, it is read again: rows may come twice,
-        but none is left out.
+        but none is left out. ``parents`` are the keys to ask for where a stream is read parent by
+        parent; without them all are asked for.
         """
         if any(end is not None and end.tzinfo is None for end in (since, until)):
             raise ValueError("a window needs ends with a time zone")
-        described = self._source.stream(stream)
+        described, window = self._source.stream(stream), Window(since, until)
         server_time: dt.datetime | None = None
-        for read in self._reads(described, Window(since, until)):
+        for read in self._of_all_parents(described, window, parents):
             server_time = server_time or self._server_time(read.headers)
             yield PulledPage(read.rows, server_time)
+        if server_time is None:  # no parent, no request
+            yield PulledPage((), self._server_time({}))
+
+    def _of_all_parents(
+        self, stream: Stream, window: Window, parents: Iterable[str] | None
+    ) -> Iterator[Read]:
+        if stream.parent is None:
+            yield from self._with_details(stream, window)
+            return
+        for key in usable_keys(
+            self._parent_keys(stream.parent, stream) if parents is None else parents
+        ):
+            for read in self._with_details(for_parent(stream, key), window):
+                rows = tuple([replace(row, parent=key) for row in read.rows])
+                yield replace(read, rows=rows)
+
+    def _parent_keys(self, parent: Parent, stream: Stream) -> Iterator[str | None]:
+        if parent.ids_file is not None:
+            yield from keys_in(parent.ids_file, stream=stream.name)
+        elif parent.stream is not None:
+            for page in self.pages(parent.stream, None, None):
+                yield from (row.key for row in page.rows if not row.deleted)
+
+    def _with_details(self, stream: Stream, window: Window) -> Iterator[Read]:
+        if stream.detail is None:
+            yield from self._reads(stream, window)
+            return
+        where = f"pulling details of {stream.name} from {place(self._below_base(stream.detail))}"
+        details = Details(self._transport, stream, self._details, self._below_base, where)
+        for read in self._reads(stream, window):
+            yield replace(read, rows=tuple([details.of(row) for row in read.rows]))
 
     def _reads(self, stream: Stream, window: Window) -> Iterator[Read]:
         """The window in pieces the source can answer; one that is too much is read in halves."""
@@ -123,7 +165,7 @@ class Puller:
 
     def _read_steadily(self, stream: Stream, window: Window) -> Iterator[Read]:
         """Reads again from the start if rows move between two pages."""
-        url, where = self._url(stream), self._where(stream)
+        url, where = self._below_base(stream.relative_path), self._where(stream)
         for _ in range(_READINGS):
             try:
                 yield from read_window(self._transport, stream, window, url=url, where=where)
@@ -135,13 +177,14 @@ class Puller:
             "pull when fewer people work, or order the stream by something that does not change"
         )
 
-    def _url(self, stream: Stream) -> str:
+    def _below_base(self, path: str) -> str:
         base = self._transport.base_url.rstrip("/")
-        return f"{base}/{stream.relative_path}" if stream.relative_path else base
+        return f"{base}/{path.lstrip('/')}" if path else base
 
     def _where(self, stream: Stream) -> str:
-        """A page is always called by the declared address: a link of the source may hold ids."""
-        return f"pulling {stream.name} from {place(self._url(stream))}"
+        """A page is always called by the declared address: a link or a parent's may hold ids."""
+        declared = self._source.stream(stream.name).relative_path
+        return f"pulling {stream.name} from {place(self._below_base(declared))}"
 
     def _server_time(self, headers: Mapping[str, str]) -> dt.datetime:
         date = header_date(headers.get("Date"))

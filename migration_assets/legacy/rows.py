@@ -27,7 +27,9 @@ class PulledRow:
     if it could not be read. ``deleted``: the row is a tombstone. ``problem`` is the first of
     ``not-an-object``, ``invalid-utf8``, ``number-not-json``, ``id-missing``, ``id-not-scalar``,
     ``change-time-unreadable``, or None. A row marked ``invalid-utf8`` holds lone surrogates, which
-    neither orjson nor a database takes: write it with ``json.dumps`` (ASCII).
+    neither orjson nor a database takes: write it with ``json.dumps`` (ASCII). ``detail-missing``,
+    ``detail-of-another`` and ``id-not-addressable`` are said where a detail is fetched. ``parent``
+    is the key of the parent a row was asked for by.
     """
 
     key: str | None
@@ -35,6 +37,7 @@ class PulledRow:
     changed_at: dt.datetime | None
     deleted: bool
     problem: str | None
+    parent: str | None = None
 
 
 class RowReader(Protocol):

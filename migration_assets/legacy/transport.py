@@ -79,8 +79,9 @@ class Fetcher(Protocol):
         where: str,
         believe: Belief = ...,
         body: Any = None,
+        gone: frozenset[int] = ...,
     ) -> Answer:
-        """GET a page, or POST for it with a JSON ``body``.
+        """GET a page, or POST for it with a JSON ``body``; ``gone`` are statuses to skip.
 
         ``where`` is how it is called in messages, ``believe`` doubts a 200.
         """
@@ -100,6 +101,7 @@ class _Call:
     params: Parameters = field(default=(), repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
     json: Any = field(default=None, repr=False)
+    gone: frozenset[int] = frozenset()
     credential: Credential | None = field(default=None, repr=False)
     declared: bool = True  # False: an allowed host, which gets no header that holds a secret
 
@@ -159,8 +161,9 @@ class Transport:
         where: str,
         believe: Belief = lambda _: None,
         body: Any = None,
+        gone: frozenset[int] = frozenset(),
     ) -> Answer:
-        """GET a page, or POST for it with a JSON ``body``.
+        """GET a page, or POST for it with a JSON ``body``; ``gone`` are statuses to skip.
 
         ``where`` is how it is called in messages, ``believe`` doubts a 200. A POST is repeated as
         a GET is: it asks for rows and changes nothing.
@@ -175,6 +178,7 @@ class Transport:
                 believe,
                 params,
                 json=body,
+                gone=gone,
                 credential=credential,
                 declared=declared,
             )
@@ -269,7 +273,7 @@ class Transport:
     def _action(self, call: _Call, status: int) -> str | None:
         if call.form is not None:  # RFC 6749 §5.2: a wrong secret may be a 400
             return "reauth" if status == _BAD_REQUEST else None
-        return self._http.action_for(status)
+        return "skip" if status in call.gone else self._http.action_for(status)
 
     def _judged(self, call: _Call, received: _Received | Failure) -> Answer | Failure:
         if isinstance(received, Failure):

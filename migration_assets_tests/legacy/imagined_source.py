@@ -47,6 +47,7 @@ class ImaginedSource:
         where: str,
         believe: Belief = _believed,
         body: Any = None,
+        gone: frozenset[int] = frozenset(),
     ) -> Answer:
         """Answer as page, offset, token and link APIs do, by the parameters they know."""
         query = {**dict(params), **(body or {})}

@@ -73,9 +73,19 @@ class Source(Described):
         names = [stream.name for stream in self.streams]
         if len(set(names)) != len(names):
             raise ValueError("two streams have the same name")
+        self._parents_are_above()
         if not names and self.defaults is None:
             raise ValueError("needs streams, or defaults for streams that are not listed")
         return self
+
+    def _parents_are_above(self) -> None:
+        parents = {one.name: one.parent.stream for one in self.streams if one.parent is not None}
+        for name in parents:
+            above, steps = parents.get(name), 0
+            while above is not None:
+                above, steps = parents.get(above), steps + 1
+                if steps > len(parents):
+                    raise ValueError(f"stream {name} is its own parent, or its parent's parent")
 
     def stream(self, name: str) -> Stream:
         """The stream of that name, listed or made from ``defaults``.

@@ -17,7 +17,13 @@ from migration_assets.legacy.description.paging import (
 )
 from migration_assets.legacy.description.posting import CREDENTIAL_NAMES, posting_problem
 from migration_assets.legacy.description.row_loss import loss_by_paging
-from migration_assets.legacy.description.shape import Described, Dotted, DottedNames, QueryValue
+from migration_assets.legacy.description.shape import (
+    Described,
+    Dotted,
+    DottedNames,
+    ParameterName,
+    QueryValue,
+)
 
 
 def _one_or_several(value: object) -> object:
@@ -34,6 +40,27 @@ class Tombstone(Described):
     truthy: bool = True
 
 
+class Parent(Described):
+    """Rows that a source gives only for one parent at a time.
+
+    The parents' keys are those of another ``stream``, or the lines of ``ids_file`` (a list from a
+    report or a database, one key a line). Each goes into the query as ``param``, or into the
+    stream's ``path`` where it says ``{parent}``.
+    """
+
+    stream: str | None = None
+    ids_file: str | None = None
+    param: ParameterName | None = None
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> Self:
+        if (self.stream is None) == (self.ids_file is None):
+            raise ValueError(
+                "needs either stream or ids_file: where do the parents' keys come from?"
+            )
+        return self
+
+
 class Template(Described):
     """What a stream may say, and what ``defaults`` may say for all of them.
 
@@ -46,6 +73,10 @@ class Template(Described):
     With ``method: POST`` the parameters of cursor and pager go into ``body``, a JSON template, at
     the dotted paths their names are; a number where the template holds one, else text. ``params``
     stay in the query. A body with a ``query`` is GraphQL: ``errors`` in its answer is an error.
+
+    ``detail`` is the path of one row, with ``{id}``, where the list shows only part of it;
+    ``detail_select`` leads to it in the answer. ``parent`` is for rows that must be asked for
+    parent by parent.
 
     ``sweep`` promises that the stream is also read in full regularly, which heals what paging may
     miss.
@@ -64,10 +95,13 @@ class Template(Described):
     require_true: DottedNames = ()
     error_if: DottedNames = ()
     volatile: tuple[str, ...] = ()
+    detail: str | None = None
+    detail_select: Dotted = "$"
+    parent: Parent | None = None
     sweep: bool = False
     max_pages: Annotated[int, Field(ge=1)] = 100_000
 
-    @field_validator("path")
+    @field_validator("path", "detail")
     @classmethod
     def _path_stays_below_the_base(cls, value: str | None) -> str | None:
         if value is None:
@@ -76,6 +110,13 @@ class Template(Described):
             raise ValueError("should be relative to base_url and stay below it")
         if "?" in value or "#" in value:
             raise ValueError("should hold no query: use params")
+        return value
+
+    @field_validator("detail")
+    @classmethod
+    def _detail_takes_an_id(cls, value: str | None) -> str | None:
+        if value is not None and value.count("{id}") != 1:
+            raise ValueError("should hold {id} exactly once")
         return value
 
     @field_validator("params")
@@ -108,6 +149,12 @@ class Stream(Template):
             raise ValueError(problem)
         if problem := loss_by_paging(self.pager, self.cursor, sweep=self.sweep):
             raise ValueError(problem)
+        in_path = "{parent}" in (self.path or "")
+        in_param = self.parent is not None and self.parent.param is not None
+        if in_path and self.parent is None:
+            raise ValueError("path holds {parent}: say where the keys come from with parent")
+        if self.parent is not None and in_path == in_param:
+            raise ValueError("the parent's key goes into parent.param or into path as {parent}")
         return self
 
     @property
