@@ -236,7 +236,6 @@ def deliver(
         (each.unit.id, Target(member.resource_type, member_token(member), sent=each.prints(member)))
         for each in due
         for member in each.submission.members
-        if member.fhir_id is None or member.body is not None
     )
     for delivered in deliverer.deliver(_coming_back(run, [each.submission for each in due])):
         worked.open += sum(each.verdict is Verdict.OPEN for each in delivered)

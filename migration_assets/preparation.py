@@ -24,7 +24,7 @@ from migration_assets.fhir.references import (
 from migration_assets.fhir.validation import problems
 from migration_assets.manifest import Settlement, State, Target, Unit, token
 from migration_assets.mapping import Mapping, Quarantined, Related, Resource, Skip
-from migration_assets.medplum import Member, Submission, content_print
+from migration_assets.medplum import DELETION, Member, Submission, content_print
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,11 @@ class Prepared:
         }
 
     def prints(self, member: Member) -> frozenset[str]:
-        """What to know a change of a resource by, should its answer get lost; none of a new one."""
-        if member.body is None or member.fhir_id is None:
+        """What to know a write by, should its answer get lost; nothing for a new resource."""
+        if member.fhir_id is None:
             return frozenset()
+        if member.body is None:
+            return frozenset({DELETION})
         literals = {m.reference: f"{m.resource_type}/{m.fhir_id}" for m in self.submission.members}
         return frozenset({content_print(with_references(member.body, literals.get))})
 
@@ -142,7 +144,9 @@ def _delivery(mapping: Mapping[Any], unit: Unit) -> Prepared | Settlement:
         name = member_token(member)
         fingerprints[name] = fingerprint(resource)
         known = held.get(name)
-        if known is None or known.fhir_id is None or known.fingerprint != fingerprints[name]:
+        # Against an unfinished write nothing counts as unchanged: Medplum may hold that one.
+        sure = known is not None and known.fhir_id is not None and not known.sent
+        if known is None or not sure or known.fingerprint != fingerprints[name]:
             members.append(member)
     # A resource this row no longer yields (a note taken back) is deleted with the same care.
     members += [_gone(each) for name, each in held.items() if name not in fingerprints]

@@ -238,6 +238,70 @@ def test_a_row_dated_in_the_future_does_not_carry_the_mark_along(
     assert states(account, "organizations") == {State.PENDING: 1}
 
 
+def test_a_source_whose_clock_stands_in_the_future_does_not_carry_the_mark_there(
+    new_run: NewRun, source: ScriptedSource, account: Manifest
+) -> None:
+    """The mark never moves back: every change until that day would go unread."""
+    source.now = NOW + timedelta(days=400)
+    source.put("organizations", "O1", at=3_000_000_000)
+    land(new_run(), ORGANIZATIONS, ALL)
+    land(new_run(), PATIENTS, ALL)  # an empty stream takes its mark from the source's clock alone
+    for stream in ("organizations", "patients"):
+        mark = account.high_water_mark(stream)
+        assert mark is not None
+        assert mark <= NOW
+
+
+def test_a_row_dated_in_the_future_is_still_heard_when_it_is_mended(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, client: MedplumClient
+) -> None:
+    source.put("patients", "P1", family="Old", at=3_000_000_000)
+    everything(new_run())
+    source.put("patients", "P1", family="New", at=5)
+    everything(new_run())
+    (held,) = client.search("Patient", {})
+    assert held["name"] == [{"family": "New"}]
+
+
+def test_no_bundle_is_sent_after_another_run_took_the_lease_over(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, client: MedplumClient, clock: Clock
+) -> None:
+    """Two creating writers double records; a wait for quota may outlast the lease."""
+
+    class Slow(Dying):
+        def search(self, resource_type: str, params: Mapping[str, str]) -> list[dict[str, Any]]:
+            clock.now += timedelta(hours=1)
+            with account.lease("Patient", "another run"):
+                return self._client.search(resource_type, params)
+
+    source.put("patients", "P1")
+    run = new_run(fhir=Slow(client))
+    land(run, PATIENTS, ALL)
+    with pytest.raises(Transient, match="took over"):
+        migrate(run, PATIENTS)
+    assert client.count("Patient") == 0
+    assert states(account, "patients") == {State.PENDING: 1}
+
+
+def test_a_record_deleted_in_medplum_by_somebody_else_is_for_a_person_to_look_at(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, client: MedplumClient
+) -> None:
+    """Also when the row goes back to what Medplum had last confirmed."""
+    source.put("patients", "P1")
+    everything(new_run())
+    (held,) = client.search("Patient", {})
+    client.post_bundle(
+        b'{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"DELETE","url":'
+        b'"Patient/%s"}}]}' % held["id"].encode(),
+        1,
+    )
+    for at, family in enumerate(["Smith", "Doe"], start=5):
+        source.put("patients", "P1", family=family, at=at)
+        everything(new_run())
+        assert reasons(account) == {("deleted-in-medplum", "")}
+    assert client.count("Patient") == 0
+
+
 def test_a_window_that_does_not_reach_now_never_moves_the_mark(
     new_run: NewRun, source: ScriptedSource, account: Manifest
 ) -> None:

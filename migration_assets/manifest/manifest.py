@@ -11,7 +11,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from migration_assets.errors import Transient
-from migration_assets.manifest import account, landing
+from migration_assets.manifest import account, landing, ownership
 from migration_assets.manifest.engine import open_engine, reading
 from migration_assets.manifest.records import (
     Balance,
@@ -152,7 +152,7 @@ class Manifest:
         listed = list(wanted)
         if listed:
             with self._engine.begin() as connection:
-                account.intend_targets(connection, listed)
+                ownership.intend_targets(connection, listed)
 
     def settle(self, settlements: Iterable[Settlement], *, run_id: int) -> int:
         """Settle units, with their attempts and targets; returns how many were still as seen."""
@@ -165,24 +165,24 @@ class Manifest:
     def known_ids(self, tokens: Iterable[str]) -> dict[str, str]:
         """Medplum ids of confirmed targets, by token."""
         with self._read.begin() as connection:
-            return account.known_ids(connection, tokens)
+            return ownership.known_ids(connection, tokens)
 
     def former_ids(self, tokens: Iterable[str]) -> dict[str, str]:
         """Ids under which targets that come back were deleted, by token."""
         with self._read.begin() as connection:
-            return account.former_ids(connection, tokens)
+            return ownership.former_ids(connection, tokens)
 
     def owners(self, tokens: Iterable[str]) -> dict[str, int]:
         """Which unit owns each token."""
         with self._read.begin() as connection:
-            return account.owners(connection, tokens)
+            return ownership.owners(connection, tokens)
 
     def confirmed_targets(
         self, resource_type: str, *, after_id: int = 0, limit: int
     ) -> list[Confirmed]:
         """The next resources of a type that Medplum is said to hold."""
         with self._read.begin() as connection:
-            return account.confirmed_targets(
+            return ownership.confirmed_targets(
                 connection, resource_type, after_id=after_id, limit=limit
             )
 

@@ -12,11 +12,12 @@ from migration_assets.medplum.client import (
     MedplumClient,
     find_by_identifier,
 )
-from migration_assets.medplum.contents import content_print
+from migration_assets.medplum.contents import DELETION, content_print
 from migration_assets.medplum.deliver import NEEDS_TRANSACTIONS, Deliverer
 from migration_assets.medplum.quota import Pacer
 
 __all__ = [
+    "DELETION",
     "EDITED",
     "GONE",
     "NEEDS_TRANSACTIONS",

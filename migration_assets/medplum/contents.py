@@ -8,6 +8,9 @@ from typing import Any
 from migration_assets.fhir.fingerprints import fingerprint
 from migration_assets.mapping import Resource
 
+DELETION = "deletion"
+"""What stands for a deletion among the prints of what was sent."""
+
 _ADDED = ("versionId", "lastUpdated", "author", "project", "compartment")
 
 

@@ -11,7 +11,7 @@ search for its identifiers stands still, and what it found is adopted.
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -37,7 +37,7 @@ from migration_assets.medplum.bundles import (
     too_large,
 )
 from migration_assets.medplum.client import Ambiguous, Fhir, find_by_identifier
-from migration_assets.medplum.contents import content_print, stripped
+from migration_assets.medplum.contents import DELETION, content_print, stripped
 from migration_assets.medplum.outcomes import Fate
 
 _Told = TypeVar("_Told")
@@ -191,7 +191,6 @@ class Deliverer:
             return [], taken, [error.retry_after or 0.0]
         bundle = str(self._new_uuid())
         finished: list[Delivered] = []
-        own: list[Packed] = []
         lost_races: list[Packed] = []
         throttled: list[Packed] = []
         waits: list[float] = []
@@ -206,15 +205,15 @@ class Deliverer:
                 lost_races.append(packed)
             elif outcome.fate is Fate.EDITED:
                 examined = self._examine(packed, answers)
-                if isinstance(examined, Packed):
-                    own.append(examined)
+                if isinstance(examined, Submission):
+                    lost_races.append(replace(packed, submission=examined))
                 else:
                     finished.append(examined)
-            elif outcome.fate is Fate.GONE and _comes_back(packed.submission):
-                lost_races.append(replace(packed, submission=_anew(packed.submission)))
+            elif outcome.fate is Fate.GONE and (anew := _without_own_dead(packed.submission)):
+                lost_races.append(replace(packed, submission=anew))
             else:
                 finished.append(ended(packed, answers, outcome))
-        return finished, [*own, *self._relocate(lost_races), *throttled], waits
+        return finished, [*self._relocate(lost_races), *throttled], waits
 
     def _after_ambiguity(self, taken: list[Packed]) -> list[Packed]:
         """Wait until searches for the identifiers stand still, then adopt what was written."""
@@ -246,12 +245,12 @@ class Deliverer:
             for each in packed
         ]
 
-    def _examine(self, packed: Packed, answers: list[Answer]) -> Delivered | Packed:
+    def _examine(self, packed: Packed, answers: list[Answer]) -> Delivered | Submission:
         """412 on If-Match: whose was the write in between?
 
         A run that died after Medplum's answer comes back with the old version in its If-Match. If
         Medplum holds just what we want to write, that is it; if it holds what we once sent, we go
-        on from there. Anything else is an edit.
+        on from there, as we do if it is gone and we had begun to delete it. All else is an edit.
         """
         submission = packed.submission
         literals = {m.reference: f"{m.resource_type}/{m.fhir_id}" for m in submission.members}
@@ -263,6 +262,9 @@ class Deliverer:
                 wanted = False
                 continue
             found = held.get(member.fhir_id)
+            if found is None and DELETION in member.sent:
+                wanted = False
+                continue
             if found is None:
                 return Delivered(submission, Verdict.HELD, tuple(answers), reason=GONE)
             if stripped(body) == stripped(found):
@@ -276,7 +278,8 @@ class Deliverer:
                 for m in submission.members
                 if m.fhir_id in held
             }
-            return pack(submission.locate(located), exclusive=False, new_uuid=self._new_uuid)
+            absent = {m.fhir_id for m in submission.members if m.body} - held.keys()
+            return _revived(submission.locate(located), absent)
         confirmed = tuple(
             replace(
                 each,
@@ -304,13 +307,30 @@ def _version(resource: Resource) -> str | None:
     return version
 
 
-def _comes_back(submission: Submission) -> bool:
-    """Whether a member was sent to the id it was once deleted under."""
-    return any(each.fhir_id is None and each.former_id for each in submission.members)
-
-
-def _anew(submission: Submission) -> Submission:
-    """The same submission with nothing to come back to: its old ids were expunged."""
+def _revived(submission: Submission, absent: Collection[str | None]) -> Submission:
+    """The same submission; what is ``absent`` by our own deletion comes back under its id."""
     return replace(
-        submission, members=tuple(replace(each, former_id=None) for each in submission.members)
+        submission,
+        members=tuple(
+            replace(each, fhir_id=None, version_id=None, former_id=each.fhir_id)
+            if each.fhir_id is not None and each.fhir_id in absent
+            else each
+            for each in submission.members
+        ),
     )
+
+
+def _without_own_dead(submission: Submission) -> Submission | None:
+    """After 404 or 410: the submission for another try, if what is gone went by our own hand.
+
+    What we had begun to delete is to come back under its id; where even that is unknown, because
+    it was expunged, it is created anew.
+    """
+    ours = {m.fhir_id for m in submission.members if m.fhir_id and DELETION in m.sent}
+    if ours:
+        return _revived(submission, ours)
+    if any(each.fhir_id is None and each.former_id for each in submission.members):
+        return replace(
+            submission, members=tuple(replace(each, former_id=None) for each in submission.members)
+        )
+    return None

@@ -58,6 +58,15 @@ def test_an_incremental_pull_is_the_same_windows_clipped_at_the_mark() -> None:
     assert not any(each.reopen for each in made)
 
 
+def test_an_incremental_pull_of_one_partition_skips_nothing_since_the_mark() -> None:
+    """It moves the mark to now: what it left out below its partition would never be read."""
+    partitions = change_time_partitions(_settings())
+    (key,) = partitions.get_partition_keys(current_time=NOW)[-1:]
+    mark = datetime(2026, 9, 10, tzinfo=UTC)
+    (made,) = windows(partitions, [key], now=NOW, mark=mark)
+    assert (made.since, made.until) == (mark, None)
+
+
 def test_a_mark_ahead_of_the_clock_leaves_the_open_window_to_pull() -> None:
     """A source whose clock runs ahead must not end the pulling."""
     partitions = change_time_partitions(_settings())

@@ -1,5 +1,7 @@
 """Delivering: one resource per identifier, whatever Medplum or the line answers."""
 
+from typing import Any
+
 import pytest
 
 from migration_assets.demo.medplum_sandbox import Sandbox
@@ -91,6 +93,29 @@ def test_entries_throttled_inside_an_http_200_are_sent_again(
     assert {each.verdict for each in delivered} == {Verdict.WRITTEN}
     assert stored(client, *keys) == {key: ["Doe"] for key in keys}
     assert client.pacer.waited_seconds > 0
+
+
+@pytest.mark.parametrize("silent", ["id", "meta"])
+def test_a_success_that_does_not_name_the_resource_and_its_version_is_no_proof(
+    client: MedplumClient, silent: str
+) -> None:
+    def forget(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        del entries[0]["resource"][silent]
+        entries[0]["response"].pop("location", None)
+        return entries
+
+    (written,) = deliver(Failing(client, forget), single(patient("P1")), exclusive=True)
+    (answer,) = written.answers
+    assert written.verdict is Verdict.WRITTEN
+    assert answer.fhir_id
+    assert answer.version_id
+    assert stored(client, "P1") == {"P1": ["Doe"]}
+
+
+def test_deleting_what_medplum_never_had_is_done(client: MedplumClient) -> None:
+    """An expunged resource answers 404, for ever: its row would never be settled."""
+    gone = Member("Patient", PATIENTS, "P1", None, "00000000-0000-4000-8000-000000000000")
+    assert events(deliver(client, single(gone))) == ["deleted"]
 
 
 def test_the_deadline_leaves_units_open_instead_of_losing_them(client: MedplumClient) -> None:

@@ -1,0 +1,155 @@
+"""Which resources units own in Medplum: intended, confirmed, deleted, and about to come back.
+
+Belongs here: everything that reads or writes targets alone. Does not belong here: the units.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from migration_assets.manifest.records import Confirmed, Settlement, Target, chunked
+from migration_assets.manifest.schema import targets
+
+
+def intend_targets(connection: sa.Connection, wanted: Iterable[tuple[int, Target]]) -> None:
+    """Write down which resources are about to be created, before anything is sent.
+
+    After a crash between Medplum's answer and ours, this is what tells a later run which
+    identifiers to look for, even if the row was deleted in between. A target that was deleted is
+    the unit's own from here on, and is to come back under the id it had.
+    """
+    listed = list(wanted)
+    rows = [
+        {
+            "unit_id": unit_id,
+            "resource_type": each.resource_type,
+            "token": each.token,
+            "deleted": False,
+        }
+        for unit_id, each in listed
+    ]
+    if rows:
+        connection.execute(_insert_or_take_over(connection), rows)
+    sent = [
+        {"at_token": each.token, "more": f" {print_}"}
+        for _unit_id, each in listed
+        for print_ in each.sent
+    ]
+    if sent:
+        connection.execute(
+            sa.update(targets)
+            .where(targets.c.token == sa.bindparam("at_token"))
+            .values(sent=sa.func.coalesce(targets.c.sent, "") + sa.bindparam("more")),
+            sent,
+        )
+
+
+def _insert_or_take_over(connection: sa.Connection) -> Any:
+    # The same words on both databases, in two modules.
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(targets)
+    return insert.on_conflict_do_update(
+        index_elements=[targets.c.token],
+        set_={
+            "unit_id": insert.excluded.unit_id,
+            "deleted": False,
+            "former_id": sa.func.coalesce(targets.c.fhir_id, targets.c.former_id),
+            "fhir_id": None,
+            "version_id": None,
+            "fingerprint": None,
+            "sent": None,
+        },
+        where=targets.c.deleted.is_(True),
+    )
+
+
+def former_ids(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, str]:
+    """Under which ids targets were deleted that are about to be written again, by token."""
+    found: dict[str, str] = {}
+    for part in chunked(tokens):
+        query = sa.select(targets.c.token, targets.c.former_id).where(
+            targets.c.token.in_(part), targets.c.former_id.is_not(None)
+        )
+        found.update((row.token, row.former_id) for row in connection.execute(query))
+    return found
+
+
+def confirm_targets(
+    connection: sa.Connection, settlements: Iterable[Settlement], *, now: int
+) -> None:
+    """Keep what Medplum confirmed: id, version, fingerprint, or that it was deleted."""
+    owned = [(each.unit_id, target) for each in settlements for target in each.targets]
+    if not owned:
+        return
+    intend_targets(connection, owned)
+    connection.execute(
+        sa.update(targets)
+        .where(targets.c.token == sa.bindparam("at_token"))
+        .values(
+            unit_id=sa.bindparam("new_unit"),
+            fhir_id=sa.bindparam("new_id", type_=sa.Text),
+            version_id=sa.bindparam("new_version"),
+            fingerprint=sa.bindparam("new_fingerprint"),
+            former_id=sa.case(
+                (sa.bindparam("new_id", type_=sa.Text).is_(None), targets.c.former_id)
+            ),
+            deleted=sa.bindparam("new_deleted"),
+            sent=None,
+            confirmed_at=now,
+        ),
+        [
+            {
+                "at_token": target.token,
+                "new_unit": unit_id,
+                "new_id": target.fhir_id,
+                "new_version": target.version_id,
+                "new_fingerprint": target.fingerprint,
+                "new_deleted": target.deleted,
+            }
+            for unit_id, target in owned
+        ],
+    )
+
+
+def known_ids(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, str]:
+    """Medplum ids of the targets that are confirmed and not deleted, by token."""
+    found: dict[str, str] = {}
+    for part in chunked(tokens):
+        query = sa.select(targets.c.token, targets.c.fhir_id).where(
+            targets.c.token.in_(part),
+            targets.c.fhir_id.is_not(None),
+            targets.c.deleted.is_(False),
+        )
+        found.update((row.token, row.fhir_id) for row in connection.execute(query))
+    return found
+
+
+def owners(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, int]:
+    """Which unit owns each token, for those that are known; what was deleted is nobody's."""
+    found: dict[str, int] = {}
+    for part in chunked(tokens):
+        query = sa.select(targets.c.token, targets.c.unit_id).where(
+            targets.c.token.in_(part), targets.c.deleted.is_(False)
+        )
+        found.update((row.token, row.unit_id) for row in connection.execute(query))
+    return found
+
+
+def confirmed_targets(
+    connection: sa.Connection, resource_type: str, *, after_id: int, limit: int
+) -> list[Confirmed]:
+    """The next resources of a type that Medplum is said to hold."""
+    query = (
+        sa.select(targets.c.id, targets.c.token, targets.c.fhir_id)
+        .where(
+            targets.c.resource_type == resource_type,
+            targets.c.id > after_id,
+            targets.c.fhir_id.is_not(None),
+            targets.c.deleted.is_(False),
+        )
+        .order_by(targets.c.id)
+        .limit(limit)
+    )
+    return [Confirmed(row.id, row.token, row.fhir_id) for row in connection.execute(query)]
