@@ -110,12 +110,12 @@ class Puller:
         self, stream: Stream, window: Window, parents: Iterable[str] | None
     ) -> Iterator[Read]:
         if stream.parent is None:
-            yield from self._with_details(stream, window)
+            yield from self._with_feeds(stream, window)
             return
         for key in usable_keys(
             self._parent_keys(stream.parent, stream) if parents is None else parents
         ):
-            for read in self._with_details(for_parent(stream, key), window):
+            for read in self._with_feeds(for_parent(stream, key), window):
                 rows = tuple([replace(row, parent=key) for row in read.rows])
                 yield replace(read, rows=rows)
 
@@ -125,6 +125,12 @@ class Puller:
         elif parent.stream is not None:
             for page in self.pages(parent.stream, None, None):
                 yield from (row.key for row in page.rows if not row.deleted)
+
+    def _with_feeds(self, stream: Stream, window: Window) -> Iterator[Read]:
+        """Deletions come last: a row deleted while we read is not brought back by its old self."""
+        yield from self._with_details(stream, window)
+        for feed in stream.feeds:
+            yield from self._reads(stream.of_feed(feed), window)
 
     def _with_details(self, stream: Stream, window: Window) -> Iterator[Read]:
         if stream.detail is None:
@@ -183,7 +189,9 @@ class Puller:
 
     def _where(self, stream: Stream) -> str:
         """A page is always called by the declared address: a link or a parent's may hold ids."""
-        declared = self._source.stream(stream.name).relative_path
+        declared = stream.relative_path
+        if stream.parent is not None:
+            declared = self._source.stream(stream.name).relative_path
         return f"pulling {stream.name} from {place(self._below_base(declared))}"
 
     def _server_time(self, headers: Mapping[str, str]) -> dt.datetime:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 import orjson
 
-from migration_assets.legacy.description import Stream
+from migration_assets.legacy.description import Stream, Tombstone
 from migration_assets.legacy.timestamps import time_reader
 
 ABSENT = object()
@@ -29,7 +29,9 @@ class PulledRow:
     ``change-time-unreadable``, or None. A row marked ``invalid-utf8`` holds lone surrogates, which
     neither orjson nor a database takes: write it with ``json.dumps`` (ASCII). ``detail-missing``,
     ``detail-of-another`` and ``id-not-addressable`` are said where a detail is fetched. ``parent``
-    is the key of the parent a row was asked for by.
+    is the key of the parent a row was asked for by. ``archived``: put away, not deleted.
+    ``merged_into`` is the key of the row that stands for this one now; ``merge-target-unreadable``
+    if there is one that is no key. ``volatile`` fields say nothing about whether a row changed.
     """
 
     key: str | None
@@ -38,6 +40,9 @@ class PulledRow:
     deleted: bool
     problem: str | None
     parent: str | None = None
+    archived: bool = False
+    merged_into: str | None = None
+    volatile: tuple[str, ...] = ()
 
 
 class RowReader(Protocol):
@@ -70,8 +75,10 @@ def row_reader(stream: Stream) -> RowReader:
     key_of = _key_finder(stream.id)
     change_time_of = time_reader(stream.cursor) if stream.cursor else None
     field = _finder(stream.cursor.field) if stream.cursor else None
-    mark = _finder(stream.tombstone.path) if stream.tombstone else None
-    mark_means = stream.tombstone.truthy if stream.tombstone else True
+    pass_null = stream.cursor is not None and stream.cursor.on_null == "keep"
+    is_deleted, is_archived = _flag(stream.tombstone), _flag(stream.archived)
+    target = _finder(stream.merged_into) if stream.merged_into is not None else None
+    volatile = stream.volatile
 
     def read(row: Any, *, flawed: bool = False) -> PulledRow:
         if not isinstance(row, dict):
@@ -81,16 +88,51 @@ def row_reader(stream: Stream) -> RowReader:
             key, problem = _unbroken(key), defect
         changed_at = None
         if field is not None and change_time_of is not None:
-            changed_at = change_time_of(field(row))
-            if changed_at is None and problem is None:
+            found = field(row)
+            changed_at = change_time_of(found)
+            if changed_at is None and problem is None and not (pass_null and _is_null(found)):
                 problem = "change-time-unreadable"
-        deleted = False
-        if mark is not None:
-            found = mark(row)
-            deleted = bool(found is not ABSENT and found) is mark_means
-        return PulledRow(key, row, changed_at, deleted, problem)
+        merged_into = None
+        if target is not None:
+            merged_into, merge_problem = _merged_into(target(row))
+            problem = problem or merge_problem
+        return PulledRow(
+            key,
+            row,
+            changed_at,
+            is_deleted is not None and is_deleted(row),
+            problem,
+            None,
+            is_archived is not None and is_archived(row),
+            merged_into,
+            volatile,
+        )
 
     return read
+
+
+def _flag(described: Tombstone | None) -> Callable[[Any], bool] | None:
+    if described is None:
+        return None
+    find, means = _finder(described.path), described.truthy
+
+    def holds(row: Any) -> bool:
+        found = find(row)
+        return bool(found is not ABSENT and found) is means
+
+    return holds
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or value is ABSENT or value == ""
+
+
+def _merged_into(value: Any) -> _Key:
+    """None, false and blank mean that the row was not merged."""
+    if _is_null(value) or value is False:
+        return None, None
+    key, _ = _key_text(value)
+    return (key, None) if key is not None else (None, "merge-target-unreadable")
 
 
 def _finder(path: str) -> _Finder:

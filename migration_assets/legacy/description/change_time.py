@@ -5,7 +5,7 @@ request. Does not belong here: reading or writing the times (``legacy.timestamps
 """
 
 import datetime as dt
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
@@ -34,6 +34,9 @@ class Cursor(Described):
     ``lookback_seconds`` is how far before the high-water mark an incremental pull starts; the
     caller of the puller subtracts it.
 
+    ``on_null`` is what becomes of a row without a change time: it is marked for quarantine, or
+    kept as a row of every window. One whose time is there but unreadable is always marked.
+
     ``cap`` is the most rows the API answers to one question, however it is paged: as many as that
     count as cut off, and the window is read in halves. ``max_window_seconds`` is the longest window
     it takes. ``earliest`` is when its records begin: where a window without a beginning is cut.
@@ -51,6 +54,7 @@ class Cursor(Described):
     until_send: str = "{value}"
     until_inclusive: bool = False
     lookback_seconds: Annotated[float, Field(ge=0)] = 300
+    on_null: Literal["mark", "keep"] = "mark"
     cap: Annotated[int, Field(ge=1)] | None = None
     max_window_seconds: Annotated[float, Field(gt=0)] | None = None
     earliest: AwareDatetime | None = None

@@ -34,10 +34,29 @@ QueryValues: TypeAlias = Annotated[tuple[QueryValue, ...], BeforeValidator(_one_
 
 
 class Tombstone(Described):
-    """A row stands for a deletion when the value at ``path`` is truthy (or, if told, is not)."""
+    """What tells a row that is deleted, or archived: the value at ``path`` is truthy.
+
+    With ``truthy: false`` it is the contrary (``active``).
+    """
 
     path: Dotted
     truthy: bool = True
+
+
+class Feed(Described):
+    """A further path whose rows belong to the stream: its deletions, or what is archived.
+
+    What it does not say it shares with the stream; ``cursor: null`` reads all of it every time.
+    """
+
+    path: str
+    means: Literal["deleted", "archived"]
+    select: Dotted | None = None
+    id: DottedNames = ()
+    params: Mapping[str, QueryValues] | None = None
+    pager: PagerDescription | None = None
+    cursor: Cursor | None = None
+    require: DottedNames = ()
 
 
 class Parent(Described):
@@ -78,6 +97,9 @@ class Template(Described):
     ``detail_select`` leads to it in the answer. ``parent`` is for rows that must be asked for
     parent by parent.
 
+    ``tombstone`` and ``archived`` tell rows that are deleted or put away, ``merged_into`` leads to
+    the key of the row that stands for this one now, and ``feeds`` are further paths of such rows.
+
     ``sweep`` promises that the stream is also read in full regularly, which heals what paging may
     miss.
     """
@@ -91,6 +113,9 @@ class Template(Described):
     pager: PagerDescription = SinglePage()
     cursor: Cursor | None = None
     tombstone: Tombstone | None = None
+    archived: Tombstone | None = None
+    merged_into: Dotted | None = None
+    feeds: tuple[Feed, ...] = ()
     require: DottedNames = ()
     require_true: DottedNames = ()
     error_if: DottedNames = ()
@@ -155,7 +180,21 @@ class Stream(Template):
             raise ValueError("path holds {parent}: say where the keys come from with parent")
         if self.parent is not None and in_path == in_param:
             raise ValueError("the parent's key goes into parent.param or into path as {parent}")
+        for feed in self.feeds:
+            self.of_feed(feed)
         return self
+
+    def of_feed(self, feed: Feed) -> "Stream":
+        """The stream as one of its feeds serves it.
+
+        Raises:
+            ValidationError: the two do not go together.
+        """
+        said = {name: getattr(self, name) for name in self.model_fields_set}
+        own = {name: getattr(feed, name) for name in feed.model_fields_set - {"means"}}
+        left_out = {"feeds": (), "tombstone": None, "archived": None, "detail": None}
+        flag = "tombstone" if feed.means == "deleted" else "archived"
+        return Stream.model_validate({**said, **own, **left_out, flag: Tombstone(path="$")})
 
     @property
     def relative_path(self) -> str:
