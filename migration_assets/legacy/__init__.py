@@ -14,6 +14,7 @@ reading       one window, page by page, guarded against endless paging
 timestamps    change times, read strictly and sent to the API's tick
 rows          from JSON to PulledRow
 splitting     windows in pieces that the source can answer
+plugins       pagers, credentials and decoders in Python, by name
 details       whole rows where a list shows parts, with a cache
 parents       rows that are asked for parent by parent
 pull          the Puller: what a pull is made of

@@ -19,11 +19,13 @@ from migration_assets.legacy.description.authentication import (
     HeaderAuth,
     NoAuth,
     OAuth2ClientCredentials,
+    PluginAuth,
     QueryAuth,
     secrets_of,
 )
 from migration_assets.legacy.environment import text_of
 from migration_assets.legacy.origins import place
+from migration_assets.legacy.plugins import auth_named
 from migration_assets.legacy.rows import value_at
 
 PostForm: TypeAlias = Callable[[str, Mapping[str, str]], Any]
@@ -174,4 +176,8 @@ def credential_for(
                 post_form=post_form,
                 clock=clock,
             )
+        case PluginAuth():
+            secrets = {name: values[one.env] for name, one in auth.secrets.items()}
+            made: Credential = auth_named(auth.name)(secrets, auth.options)
+            return made
     return FixedCredential(variables, sent_headers=sent)

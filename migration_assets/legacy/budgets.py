@@ -5,6 +5,7 @@ asks for after the fact (``waits``). One budget serves all streams of a source; 
 to several pullers of one credential. Budgets across processes are not kept here.
 """
 
+import datetime as dt
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -50,6 +51,6 @@ def _wait(limit: Limit, past: deque[float], now: float) -> float:
     begin = now // span * span if limit.clock_aligned else now - span
     while past and (past[0] < begin if limit.clock_aligned else past[0] <= begin):
         past.popleft()
-    if len(past) < limit.requests:
+    if len(past) < limit.requests or not limit.holds(dt.datetime.fromtimestamp(now, dt.UTC)):
         return 0.0
     return (begin if limit.clock_aligned else past[0]) + span - now

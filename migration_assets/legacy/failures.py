@@ -91,6 +91,12 @@ NOT_JSON = Failure(
     advice="is base_url right?",
     tries=_TRIES_OF_A_WRONG_ANSWER,
 )
+NOT_DECODED = Failure(
+    "the decoder cannot read the answer",
+    again=True,
+    advice="is base_url right?",
+    tries=_TRIES_OF_A_WRONG_ANSWER,
+)
 
 
 def too_large(max_bytes: int) -> Failure:

@@ -22,11 +22,13 @@ from migration_assets.legacy.description.paging import (
     NumberedPages,
     OffsetPages,
     PagerDescription,
+    PluginPages,
     SinglePage,
     TokenHeader,
     TokenPages,
     Walk,
 )
+from migration_assets.legacy.plugins import pager_named
 from migration_assets.legacy.rows import ABSENT, PulledRow, value_at
 
 
@@ -66,7 +68,9 @@ class DriftError(Exception):
 Paging: TypeAlias = Generator[PageRequest, PageSeen, None]
 
 
-def paging_for(pager: PagerDescription, start: PageRequest, base_url: str) -> Paging:
+def paging_for(  # noqa: PLR0911  one line for each kind of paging
+    pager: PagerDescription, start: PageRequest, base_url: str
+) -> Paging:
     """The generator for a description's pager, from the first request on."""
     match pager:
         case SinglePage():
@@ -79,6 +83,9 @@ def paging_for(pager: PagerDescription, start: PageRequest, base_url: str) -> Pa
             return _token(pager, start)
         case KeysetPages():
             return _keyset(pager, start)
+        case PluginPages():
+            plugin: Paging = pager_named(pager.name)(start, pager.options)
+            return plugin
         case Walk():
             raise TypeError("a walk asks anew at every step: see walk.py")
         case _:

@@ -22,12 +22,13 @@ import urllib3
 
 from migration_assets.errors import Permanent
 from migration_assets.legacy.auth import Credential, credential_for, token_url_for
-from migration_assets.legacy.body import parse, read_body
+from migration_assets.legacy.body import Parsed, parse, read_body
 from migration_assets.legacy.budgets import Budget
 from migration_assets.legacy.description import Source
 from migration_assets.legacy.description.authentication import OAuth2ClientCredentials
 from migration_assets.legacy.environment import text_of, values_for
 from migration_assets.legacy.failures import (
+    NOT_DECODED,
     BodyRefusedError,
     Disbelief,
     Failure,
@@ -43,6 +44,7 @@ from migration_assets.legacy.origins import (
     place,
 )
 from migration_assets.legacy.placement import Parameters
+from migration_assets.legacy.plugins import decoder_named
 from migration_assets.legacy.waits import asked_wait, wait_before
 
 Belief: TypeAlias = Callable[[Any], Disbelief | None]
@@ -142,6 +144,7 @@ class Transport:
             _checked_origin(source, "token_url", token_url_for(source.auth, self.base_url, values))
         self._budget = Budget(source.limits, clock=clock, sleep=sleep)
         self._session = _session(source)
+        self._decode = decoder_named(source.http.decoder) if source.http.decoder else None
         secret = {n: v for n, v in source.headers.items() if not isinstance(v, str)}
         self._secret_headers = {name: text_of(value, values) for name, value in secret.items()}
         self._credential = credential_for(
@@ -286,13 +289,22 @@ class Transport:
             redirect = "Location" in received.headers
             return of_status(received.status, action, asked, redirect=redirect)
         try:
-            parsed = parse(received.body)
+            parsed = self._parse(call, received.body)
         except BodyRefusedError as refused:
             return refused.failure
         doubt = call.believe(parsed.value)
         if doubt is not None:
             return not_believed(doubt)
         return Answer(parsed.value, received.headers, flawed=parsed.flawed)
+
+    def _parse(self, call: _Call, body: bytearray) -> Parsed:
+        if self._decode is None or call.form is not None:
+            return parse(body)
+        try:
+            return Parsed(self._decode(bytes(body)))
+        except ValueError:  # its message may quote the body
+            pass
+        raise BodyRefusedError(NOT_DECODED)
 
 
 def _checked_origin(source: Source, name: str, url: str) -> Origin:

@@ -1,5 +1,10 @@
 """No more requests than a limit allows, whatever the order of waits; and no wait for nothing."""
 
+import datetime as dt
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,3 +53,36 @@ def test_without_limits_nothing_waits() -> None:
     time = VirtualTime()
     Budget([], clock=time.clock, sleep=time.sleep).take()
     assert time.slept == []
+
+
+def made_in(seconds: float, begin: str) -> int:
+    """Requests a source of office hours allows in a span from a moment on (Denver's clock)."""
+    moment = dt.datetime.fromisoformat(begin).replace(tzinfo=ZoneInfo("America/Denver"))
+    time = VirtualTime(now=moment.timestamp())
+    office: dict[str, Any] = {"hours": (6, 18), "tz": "America/Denver", "workdays": True}
+    limits = [
+        Limit(requests=1, per_seconds=60, **office),
+        Limit(requests=60, per_seconds=60, elsewhen=True, **office),
+    ]
+    budget, end, made = Budget(limits, clock=time.clock, sleep=time.sleep), time.now + seconds, 0
+    while True:
+        budget.take()
+        if time.now >= end:
+            return made
+        made += 1
+
+
+def test_a_limit_may_depend_on_the_local_hour() -> None:
+    """AdvancedMD: one a minute in office hours, and every further one is billed."""
+    assert made_in(600, "2024-06-05T09:00") == 10
+    assert made_in(600, "2024-06-05T19:00") == 600
+    assert made_in(600, "2024-06-08T09:00") == 600  # a Saturday
+    assert made_in(120, "2024-06-05T05:59") == 60 + 1
+
+
+@pytest.mark.parametrize(
+    "limit", [{"hours": (6, 18)}, {"hours": (18, 6), "tz": "UTC"}, {"workdays": True}]
+)
+def test_hours_that_cannot_be_meant_are_refused(limit: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="hours"):
+        Limit(requests=1, per_seconds=1, **limit)

@@ -11,7 +11,7 @@ problems        validation errors as such sentences
 
 Belongs here: what can be said and checked without a request. Does not belong here: anything that
 opens the environment, a socket or a clock. There is no expression language on purpose: dotted
-paths and templates with ``{value}`` only. Whatever they cannot say will be a named Python plug-in.
+paths and templates with ``{value}`` only. Whatever they cannot say is a named Python plug-in.
 """
 
 from migration_assets.legacy.description.change_time import Cursor

@@ -4,9 +4,10 @@ Belongs here: what a description may say. Does not belong here: reading secrets 
 tokens (``legacy.auth``).
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from migration_assets.legacy.description.shape import (
     Described,
@@ -69,13 +70,24 @@ class OAuth2ClientCredentials(Described):
     early_seconds: Annotated[float, Field(ge=0)] = 60
 
 
+class PluginAuth(Described):
+    """A credential made in Python (``legacy.plugins``) from these secrets and options."""
+
+    type: Literal["plugin"]
+    name: Annotated[str, Field(min_length=1)]
+    secrets: Mapping[str, Secret] = {}
+    options: Mapping[str, JsonValue] = {}
+
+
 AuthDescription: TypeAlias = Annotated[
-    NoAuth | BearerAuth | BasicAuth | HeaderAuth | QueryAuth | OAuth2ClientCredentials,
+    NoAuth | BearerAuth | BasicAuth | HeaderAuth | QueryAuth | OAuth2ClientCredentials | PluginAuth,
     Field(discriminator="type"),
 ]
 
 
 def secrets_of(auth: AuthDescription) -> tuple[EnvironmentReference, ...]:
     """The references an authentication needs, in the order they are written."""
+    if isinstance(auth, PluginAuth):
+        return tuple(auth.secrets.values())
     values = (getattr(auth, name) for name in type(auth).model_fields)
     return tuple(value for value in values if isinstance(value, EnvironmentReference))

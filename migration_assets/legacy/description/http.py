@@ -4,13 +4,18 @@ Belongs here: what a description may say. Does not belong here: making requests
 (``legacy.transport``) or pacing them (``legacy.budgets``).
 """
 
-from typing import Annotated, Literal, TypeAlias
+import datetime as dt
+from typing import Annotated, Literal, Self, TypeAlias
+from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from migration_assets.legacy.description.shape import Described
 
 Seconds: TypeAlias = Annotated[float, Field(gt=0)]
+
+
+_SATURDAY = 5
 
 
 def _never_unverified(value: object) -> object:
@@ -24,11 +29,45 @@ class Limit(Described):
 
     ``clock_aligned`` is for quotas that start anew on the clock instead of sliding (DrChrono:
     500 an hour from the full hour on).
+
+    With ``hours`` it holds only from the first to the last full hour of the day in ``tz``, Monday
+    to Friday if ``workdays``; with ``elsewhen`` only at all other times. Two such limits are one
+    vendor's «1 a minute in office hours, 60 else» (AdvancedMD).
     """
 
     requests: Annotated[int, Field(ge=1)]
     per_seconds: Seconds
     clock_aligned: bool = False
+    hours: tuple[Annotated[int, Field(ge=0, le=24)], Annotated[int, Field(ge=0, le=24)]] | None = (
+        None
+    )
+    tz: str | None = None
+    workdays: bool = False
+    elsewhen: bool = False
+
+    @model_validator(mode="after")
+    def _hours_are_somewhere(self) -> Self:
+        if self.hours is None:
+            if self.tz is not None or self.workdays or self.elsewhen:
+                raise ValueError("tz, workdays and elsewhen need hours")
+            return self
+        if self.hours[0] >= self.hours[1]:
+            raise ValueError("hours should be the first and the last full hour of one day")
+        try:
+            ZoneInfo(self.tz or "")
+        except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
+            raise ValueError("hours need tz, an IANA zone such as America/Denver") from None
+        return self
+
+    def holds(self, moment: dt.datetime) -> bool:
+        """Whether the limit is in force at an instant."""
+        if self.hours is None:
+            return True
+        local = moment.astimezone(ZoneInfo(self.tz or "UTC"))
+        inside = self.hours[0] <= local.hour < self.hours[1]
+        if self.workdays:
+            inside = inside and local.weekday() < _SATURDAY
+        return inside is not self.elsewhen
 
 
 class StatusRule(Described):
@@ -55,7 +94,8 @@ class Http(Described):
     ``deadline`` is the total for one answer, ``max_bytes`` counts after decompression,
     ``attempts`` includes the first, ``max_wait`` is the longest wait a server may ask for before
     we give the turn back instead (the error then carries the wait). ``reset_header`` names a
-    header with the epoch second at which a quota starts anew.
+    header with the epoch second at which a quota starts anew. ``decoder`` names a plug-in
+    (``legacy.plugins``) that reads bodies which are not JSON.
     """
 
     timeout_connect: Seconds = 10
@@ -69,6 +109,7 @@ class Http(Described):
     reset_header: str | None = None
     on_status: tuple[StatusRule, ...] = ()
     allow_hosts: tuple[AllowedHost, ...] = ()
+    decoder: str | None = None
     verify: Annotated[Literal[True] | str, BeforeValidator(_never_unverified)] = True
     allow_plain_http: bool = False
 

@@ -4,9 +4,10 @@ Belongs here: what a description may say. Does not belong here: asking for the p
 (``legacy.pagers``, one generator per class of this file).
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from migration_assets.legacy.description.shape import Described, Dotted, ParameterName
 
@@ -155,6 +156,14 @@ class Walk(Described):
     within_tie: InsideOneInstant
 
 
+class PluginPages(Described):
+    """A pager in Python (``legacy.plugins``), with the options it wants."""
+
+    type: Literal["plugin"]
+    name: Annotated[str, Field(min_length=1)]
+    options: Mapping[str, JsonValue] = {}
+
+
 PagerDescription: TypeAlias = Annotated[
     SinglePage
     | NumberedPages
@@ -165,7 +174,8 @@ PagerDescription: TypeAlias = Annotated[
     | TokenPages
     | TokenHeader
     | KeysetPages
-    | Walk,
+    | Walk
+    | PluginPages,
     Field(discriminator="type"),
 ]
 
