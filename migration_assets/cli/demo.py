@@ -23,6 +23,7 @@ from migration_assets.mappings import discover
 
 if TYPE_CHECKING:
     from migration_assets.demo.home import Home
+    from migration_assets.demo.medplum_sandbox import Sandbox
     from migration_assets.demo.migration import Shown
 
 PATIENTS = 150
@@ -32,7 +33,10 @@ SEED = 20261121
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its state.")] = Path(".demo"),
     patients: Annotated[int, typer.Option(min=10, help="Size of a new clinic.")] = PATIENTS,
-    seed: Annotated[int, typer.Option(help="Seed of a new clinic's population.")] = SEED,
+    seed: Annotated[
+        int, typer.Option(help="Seed of a new clinic's population, and of chaos.")
+    ] = SEED,
+    chaos: Annotated[bool, typer.Option("--chaos", help="Let Medplum fail all the time.")] = False,  # noqa: FBT002
     ui: Annotated[bool, typer.Option("--ui", help="Then open the Dagster UI on it.")] = False,  # noqa: FBT002 - typer's way
     reset: Annotated[bool, typer.Option("--reset", help="Forget the demo's state; stop.")] = False,  # noqa: FBT002
 ) -> None:
@@ -58,13 +62,17 @@ def demo(
         variables = home.environment(running.clinic.base_url, running.sandbox.base_url)
         wrote_env = write_env_file(env, variables)
         with migration.environment(variables):
-            with _bars(out, running.clinic.counts()) as bars:
+            with (
+                _chaos(running.sandbox, seed if chaos else None) as given,
+                _bars(out, running.clinic.counts()) as bars,
+            ):
                 migration.materialize_everything(variables, bars)
             shown = migration.account_of(variables, running.sandbox.stats())
         out.print()
         out.print(balance_table(shown.balances))
         if shown.exceptions:
             out.print(exceptions_table(shown.exceptions))
+        _print_chaos(out, given)
         _print_proof(out, shown)
         _print_next(out, variables, wrote_env=wrote_env)
         pending = sum(each.balance.by_state[State.PENDING] for each in shown.balances)
@@ -85,6 +93,28 @@ def _home(folder: Path) -> "Home":
             "The demo needs packages that are not installed: pip install 'migration_assets[demo]'."
         ) from None
     return Home(folder)
+
+
+@contextmanager
+def _chaos(sandbox: "Sandbox", seed: int | None) -> Iterator[dict[str, int]]:
+    """With a seed, everything goes wrong now and then; collects how often each fault was given."""
+    from migration_assets.demo.faults import mixture  # noqa: PLC0415 - the demo's extra only
+
+    given: dict[str, int] = {}
+    if seed is not None:
+        # One request in twenty: after most of these the deliverer really waits four seconds.
+        sandbox.misbehave(*mixture(of_writes=0.02, of_requests=0.005), seed=seed)
+    try:
+        yield given
+    finally:
+        sandbox.behave()
+    given.update(sandbox.stats()["faults"])
+
+
+def _print_chaos(out: Console, given: dict[str, int]) -> None:
+    if given:
+        listed = ", ".join(f"{name} {count}" for name, count in sorted(given.items()))
+        out.print(f"\nWhat went wrong on the way, {sum(given.values()):,} times: {listed}.")
 
 
 def _print_proof(out: Console, shown: "Shown") -> None:
