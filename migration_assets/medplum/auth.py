@@ -7,6 +7,7 @@ does not tell expired from wrong, so it is tried once more with a fresh token.
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 
 import requests
 from pydantic import SecretStr
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 from migration_assets.errors import Permanent, Transient
 
 _EARLY_SECONDS = 60.0
+_FAULTS = 500  # and above: the server's own, which pass
 
 
 class ClientCredentials:
@@ -64,7 +66,7 @@ class ClientCredentials:
                 f"{doing} failed: {type(error).__name__}. Is MEDPLUM_BASE_URL right and the "
                 "server up?"
             ) from None
-        if answer.status_code in (429, 502, 503, 504):
+        if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS or answer.status_code >= _FAULTS:
             raise Transient(f"{doing} was answered {answer.status_code}. Try again in a minute.")
         if answer.status_code in (400, 401):
             raise Permanent(
