@@ -83,8 +83,14 @@ def confirm_targets(
     owned = [(each.unit_id, target) for each in settlements for target in each.targets]
     if not owned:
         return
-    intend_targets(connection, owned)
-    connection.execute(
+    if _confirm(connection, owned, now) < len(owned):  # not all of them were intended before
+        intend_targets(connection, owned)
+        _confirm(connection, owned, now)
+
+
+def _confirm(connection: sa.Connection, owned: list[tuple[int, Target]], now: int) -> int:
+    """Update the targets that are there; returns how many."""
+    updated = connection.execute(
         sa.update(targets)
         .where(targets.c.token == sa.bindparam("at_token"))
         .values(
@@ -111,6 +117,7 @@ def confirm_targets(
             for unit_id, target in owned
         ],
     )
+    return updated.rowcount
 
 
 def known_ids(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, str]:
