@@ -35,7 +35,21 @@ def open_engine(url: str) -> sa.Engine:
             f"Opening the manifest ({engine.url.drivername}) failed: {type(error.orig).__name__}. "
             "Check that MIGRATION_MANIFEST_URL names a database that is up and reachable."
         ) from None  # the driver's text may quote the URL with its password
+    _say_what_to_do(engine)
     return engine
+
+
+def _say_what_to_do(engine: sa.Engine) -> None:
+    """Turn what a database says when it is locked, full or gone into our own words."""
+
+    @sa.event.listens_for(engine, "handle_error")
+    def _translate(context: sa.engine.ExceptionContext) -> None:
+        if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
+            raise Transient(
+                "Reading or writing the manifest failed: the database is locked by another "
+                "process, full, or gone. What was committed is kept; run again when it is back "
+                "(MIGRATION_MANIFEST_URL)."
+            ) from None
 
 
 def reading(engine: sa.Engine) -> sa.Engine:

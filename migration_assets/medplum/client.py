@@ -24,11 +24,19 @@ from migration_assets.medplum.quota import SEARCH_POINTS, Pacer
 SEARCH_COUNT = 1000  # contract §11: the most identifiers, and the most matches, of one search
 _TIMEOUT = (10.0, 120.0)  # Medplum's own statement timeout is 60 s, twice that with its retry
 _SEARCH_AGAIN = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try
+_FOR_CONTENT = frozenset({400, 413, 414, 422})
 _SERVER_FAULTS = frozenset({408, 425, 500, 502, 503, 504})
 
 
 class Ambiguous(Transient):
     """The request may have been carried out although no whole answer came (contract §3)."""
+
+
+class Unacceptable(Permanent):
+    """The request was refused for what it holds, by the server or by a firewall before it.
+
+    Nothing of it was carried out. One entry may be the cause: the others can go without it.
+    """
 
 
 class Fhir(Protocol):
@@ -77,6 +85,7 @@ class MedplumClient:
         Raises:
             Ambiguous: no answer, half an answer, or fewer entries than were asked for.
             Transient: refused for now; nothing was carried out.
+            Unacceptable: refused for what it holds.
             Permanent: refused for good.
         """
         answer = self._send("POST", "", body, what="Sending a bundle")
@@ -205,7 +214,8 @@ class MedplumClient:
                 f"{what} was answered with a redirect ({status}), which is never followed. "
                 "Set MEDPLUM_BASE_URL to the server's own address."
             )
-        return Permanent(
+        kind = Unacceptable if status in _FOR_CONTENT else Permanent
+        return kind(
             f"{what} was refused: {status} {outcome.code or 'without an issue code'}. "
             "Is MEDPLUM_BASE_URL the address of a Medplum server?"
         )

@@ -11,10 +11,10 @@ search for its identifiers stands still, and what it found is adopted.
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from migration_assets.errors import Transient
 from migration_assets.fhir.references import ConditionalReference, with_references
@@ -29,6 +29,7 @@ from migration_assets.medplum.answers import (
     read_entry,
 )
 from migration_assets.medplum.bundles import (
+    MAX_ENTRIES,
     Packed,
     Submission,
     bundle_json,
@@ -36,9 +37,10 @@ from migration_assets.medplum.bundles import (
     take_bundle,
     too_large,
 )
-from migration_assets.medplum.client import Ambiguous, Fhir, find_by_identifier
+from migration_assets.medplum.client import Ambiguous, Fhir, Unacceptable, find_by_identifier
 from migration_assets.medplum.contents import DELETION, content_print, stripped
 from migration_assets.medplum.outcomes import Fate
+from migration_assets.medplum.revival import revived, without_own_dead
 
 _Told = TypeVar("_Told")
 
@@ -75,6 +77,7 @@ class Deliverer:
         self._new_uuid = new_uuid
         self._before_sending = before_sending
         self._ends_at = clock() + deadline_seconds
+        self._most = MAX_ENTRIES  # in a bundle; fewer while one that is refused is looked for
         self.bundles_sent = 0
         self.bytes_sent = 0
 
@@ -96,7 +99,7 @@ class Deliverer:
                 yield [Delivered(each.submission, Verdict.OPEN) for each in queue]
                 return
             self._fhir.pacer.wait_for(queue[0].points)
-            taken = take_bundle(queue, points=self._fhir.pacer.points)
+            taken = take_bundle(queue, points=self._fhir.pacer.points, max_entries=self._most)
             self._before_sending()
             finished, again, throttled = self._send(taken)
             queue = [*again, *queue[len(taken) :]]
@@ -189,6 +192,15 @@ class Deliverer:
             return [], self._after_ambiguity(taken), []
         except Transient as error:
             return [], taken, [error.retry_after or 0.0]
+        except Unacceptable:
+            return *self._in_halves(taken), []
+        self._most = min(MAX_ENTRIES, 2 * self._most)
+        return self._sorted(taken, entries)
+
+    def _sorted(
+        self, taken: list[Packed], entries: list[dict[str, Any]]
+    ) -> tuple[list[Delivered], list[Packed], list[float]]:
+        """Read each entry's own answer: finished, to go again, or to wait for the quota."""
         bundle = str(self._new_uuid())
         finished: list[Delivered] = []
         lost_races: list[Packed] = []
@@ -209,11 +221,18 @@ class Deliverer:
                     lost_races.append(replace(packed, submission=examined))
                 else:
                     finished.append(examined)
-            elif outcome.fate is Fate.GONE and (anew := _without_own_dead(packed.submission)):
+            elif outcome.fate is Fate.GONE and (anew := without_own_dead(packed.submission)):
                 lost_races.append(replace(packed, submission=anew))
             else:
                 finished.append(ended(packed, answers, outcome))
         return finished, [*self._relocate(lost_races), *throttled], waits
+
+    def _in_halves(self, taken: list[Packed]) -> tuple[list[Delivered], list[Packed]]:
+        """A bundle refused whole is sent in halves, until the one that is refused is found."""
+        if len(taken) > 1:
+            self._most = len(taken) // 2
+            return [], taken
+        return [Delivered(taken[0].submission, Verdict.REFUSED, reason="refused-whole")], []
 
     def _after_ambiguity(self, taken: list[Packed]) -> list[Packed]:
         """Wait until searches for the identifiers stand still, then adopt what was written."""
@@ -279,7 +298,7 @@ class Deliverer:
                 if m.fhir_id in held
             }
             absent = {m.fhir_id for m in submission.members if m.body} - held.keys()
-            return _revived(submission.locate(located), absent)
+            return revived(submission.locate(located), absent)
         confirmed = tuple(
             replace(
                 each,
@@ -305,32 +324,3 @@ class Deliverer:
 def _version(resource: Resource) -> str | None:
     version: str | None = (resource.get("meta") or {}).get("versionId")
     return version
-
-
-def _revived(submission: Submission, absent: Collection[str | None]) -> Submission:
-    """The same submission; what is ``absent`` by our own deletion comes back under its id."""
-    return replace(
-        submission,
-        members=tuple(
-            replace(each, fhir_id=None, version_id=None, former_id=each.fhir_id)
-            if each.fhir_id is not None and each.fhir_id in absent
-            else each
-            for each in submission.members
-        ),
-    )
-
-
-def _without_own_dead(submission: Submission) -> Submission | None:
-    """After 404 or 410: the submission for another try, if what is gone went by our own hand.
-
-    What we had begun to delete is to come back under its id; where even that is unknown, because
-    it was expunged, it is created anew.
-    """
-    ours = {m.fhir_id for m in submission.members if m.fhir_id and DELETION in m.sent}
-    if ours:
-        return _revived(submission, ours)
-    if any(each.fhir_id is None and each.former_id for each in submission.members):
-        return replace(
-            submission, members=tuple(replace(each, former_id=None) for each in submission.members)
-        )
-    return None

@@ -1,5 +1,6 @@
 """Settling: a unit has one state, attempts are kept, and an outdated answer settles nothing."""
 
+import sqlite3
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from migration_assets.errors import Permanent, Transient
-from migration_assets.manifest import Manifest, Settlement, State, Target
+from migration_assets.manifest import Manifest, Settlement, State, Target, engine
 from migration_assets.manifest.manifest import LEASE_SECONDS
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.manifest.rows import migrated, patient_token, row
@@ -164,3 +165,20 @@ def test_an_error_of_the_database_quotes_no_key_and_no_row(manifest: Manifest) -
     with pytest.raises(Exception, match=r"\S") as caught:
         manifest.settle([bad], run_id=1)
     assert "P1" not in str(caught.value)
+
+
+def test_a_database_locked_for_too_long_is_a_reason_to_try_later(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_BUSY_SECONDS", 0)
+    path = tmp_path / "manifest.db"
+    manifest = Manifest(f"sqlite:///{path}", clock=clock)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Transient, match="MIGRATION_MANIFEST_URL"):
+        _landed(manifest, "P1")
+    other.execute("COMMIT")
+    other.close()
+    _landed(manifest, "P1")
+    assert manifest.balances()["patients"].eligible == 1
+    manifest.close()

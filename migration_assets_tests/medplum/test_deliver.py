@@ -15,6 +15,7 @@ from migration_assets.medplum import (
     Verdict,
     find_by_identifier,
 )
+from migration_assets.medplum.client import Unacceptable
 from migration_assets_tests.medplum.submissions import (
     PATIENTS,
     Failing,
@@ -237,3 +238,24 @@ def test_references_within_a_submission_become_urns_and_others_are_left(
     deliver(client, single(of_type("Organization", "O1", name="y")))
     (written,) = deliver(client, single(child))
     assert written.verdict is Verdict.WRITTEN
+
+
+def test_a_bundle_refused_whole_loses_only_the_record_that_is_to_blame(
+    client: MedplumClient,
+) -> None:
+    """A firewall or a parser that says 400 to all of it must not stop the other 40."""
+
+    class Fussy(Failing):
+        def post_bundle(self, body: bytes, entries: int) -> list[dict[str, Any]]:
+            if b"POISON" in body:
+                raise Unacceptable("400")
+            return super().post_bundle(body, entries)
+
+    keys = [f"P{n}" for n in range(40)]
+    members = [patient(key, "POISON" if key == "P17" else "Doe") for key in keys]
+    delivered = deliver(Fussy(client), single(*members))
+    refused = [each for each in delivered if each.verdict is not Verdict.WRITTEN]
+    assert [each.reason for each in refused] == ["refused-whole"]
+    assert refused[0].submission.members[0].value == "P17"
+    assert len(delivered) == 40
+    assert sum(len(each) for each in stored(client, *keys).values()) == 39
