@@ -1,6 +1,7 @@
 """``migration demo``: a whole migration of an invented clinic, through Dagster, on this machine."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -136,14 +137,32 @@ def _print_proof(out: Console, shown: "Shown") -> None:
 
 
 def _print_next(out: Console, variables: dict[str, str], *, wrote_env: bool) -> None:
-    out.print("\nThe same state in the Dagster UI: [bold]dagster dev[/] (or make ui)")
-    out.print("One row beside its resource:      [bold]migration preview Patient[/]")
-    out.print("The balance again:                [bold]migration status[/]")
+    checkout = Path("workspace.yaml").exists()  # elsewhere `dagster dev` is to be told the module
+    dev = "dagster dev" if checkout else "dagster dev -m migration_assets.definitions"
+    out.print()
+    for told, command in (
+        ("The same state in the Dagster UI:", dev),
+        ("One row beside its resource:", "migration preview Patient"),
+        ("The balance again:", "migration status"),
+    ):
+        out.print(f"{told:<33} [bold]{_here()}{command}[/]", soft_wrap=True)
     if not wrote_env:
         out.print(
             "\nYour own .env was left alone. For these commands to see the demo, set:\n"
-            + "\n".join(f"  export {name}={value}" for name, value in variables.items())
+            + "\n".join(
+                f"  export {name}={shlex.quote(value)}" for name, value in variables.items()
+            ),
+            soft_wrap=True,  # to be copied: a line break within a path would go with it
         )
+
+
+def _here() -> str:
+    """What to write before our commands: nothing where the shell finds these very ones."""
+    ours = Path(sys.executable).parent
+    if (found := shutil.which("migration")) and Path(found).parent == ours:
+        return ""
+    shown = ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours
+    return shlex.quote(f"{shown}/")
 
 
 def _open_ui(out: Console, variables: dict[str, str]) -> None:

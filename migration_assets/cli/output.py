@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -39,15 +40,19 @@ def print_json(value: Any) -> None:
 
 def balance_table(balances: Sequence[TypeBalance]) -> Table:
     """The balance per type, and its sum over the types with rows of their own."""
-    table = Table(title="Balance: every row has an outcome", title_justify="left")
-    table.add_column("type")
+    table = _table("Balance: every row has an outcome")
+    table.add_column("type", no_wrap=True)
     for name in ("rows", *STATE_STYLES):
-        table.add_column(name, justify="right", style=STATE_STYLES.get(name, ""))
+        style = STATE_STYLES.get(name, "")
+        table.add_column(name, justify="right", style=style, overflow="fold")
     total = dict.fromkeys(("eligible", *STATE_STYLES), 0)
     for each in balances:
         numbers = each.as_numbers()
-        name = f"  with {each.within}: {each.resource_type}" if each.within else each.resource_type
-        table.add_row(name, *(_number(number) for number in numbers.values()))
+        rows, *outcomes = (_number(number) for number in numbers.values())
+        if each.within:
+            rows = f"({rows})"
+            table.caption = "(rows) came with those of another type, and are not counted twice."
+        table.add_row(each.resource_type, rows, *outcomes)
         if each.within is None:
             total = {key: total[key] + numbers[key] for key in total}
     table.add_section()
@@ -57,10 +62,11 @@ def balance_table(balances: Sequence[TypeBalance]) -> Table:
 
 def exceptions_table(found: Iterable[tuple[str, Exceptions]]) -> Table:
     """What did not arrive, why, and a few keys to look at."""
-    table = Table(title="What did not arrive, and why", title_justify="left")
-    for name in ("type", "state", "reason", "at"):
-        table.add_column(name, overflow="fold")
-    table.add_column("rows", justify="right")
+    table = _table("What did not arrive, and why")
+    for name in ("type", "state", "reason"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("at", overflow="fold")
+    table.add_column("rows", justify="right", no_wrap=True)
     table.add_column("for example", overflow="fold")
     for resource_type, each in found:
         table.add_row(
@@ -74,6 +80,19 @@ def exceptions_table(found: Iterable[tuple[str, Exceptions]]) -> Table:
             ", ".join(_short(key) for key in each.example_keys),
         )
     return table
+
+
+def _table(title: str) -> Table:
+    """Without frames: 80 columns are to hold a type's name and seven numbers."""
+    return Table(
+        title=f"\n{title}",
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=0,
+    )
 
 
 def _number(number: int) -> str:

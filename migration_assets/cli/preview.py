@@ -37,7 +37,8 @@ def preview(
     found = discover(*([settings.mappings] if settings.mappings else []))
     mapping = next((each for each in found.values() if resource_type in each.types), None)
     if mapping is None:
-        raise Permanent(f"No mapping makes {resource_type}. There are: {', '.join(found)}.")
+        types = ", ".join(name for each in found.values() for name in each.types)
+        raise Permanent(f"No mapping makes {resource_type}. There are: {types}.")
     rows = _rows(Connections(settings, before_use=before_use), mapping, limit, key or [], live=live)
     previews = [preview_row(mapping, name, row) for name, row in rows]
     if as_json:
@@ -46,7 +47,15 @@ def preview(
     for each in previews:
         _show(each)
     if not previews:
-        console().print(f"The stream {mapping.stream} has no such rows.")
+        console().print(_nothing_found(mapping.stream, keys=bool(key), live=live))
+
+
+def _nothing_found(stream: str, *, keys: bool, live: bool) -> str:
+    if not keys:
+        return f"The legacy API has no rows in {stream}."
+    if live:
+        return f"The first page of {stream} has no such key; without --live the account is asked."
+    return f"No row of {stream} with such a key is on account; --live asks the legacy API."
 
 
 def _rows(

@@ -127,11 +127,19 @@ def materialize_everything(variables: Mapping[str, str], progress: Progress) -> 
         raise Transient(f"The migration run failed: {'; '.join(why)}")
 
 
+_LOGGERS_OF_INTERRUPTED_CODE = (
+    "dagster.redacted_errors",
+    "sqlalchemy.pool.impl.NullPool",
+    "sqlalchemy.pool.impl.QueuePool",
+)
+
+
 @contextmanager
 def _interrupts() -> Iterator[list[bool]]:
     """Collects whether Ctrl-C ended a step: Dagster takes the signal and fails the run with it.
 
-    Its traceback would be logged as an error of the user's code, which it is not.
+    Its traceback would be logged as an error of the user's code, or of a connection that was just
+    being closed, which it is not.
     """
     seen: list[bool] = []
 
@@ -141,12 +149,14 @@ def _interrupts() -> Iterator[list[bool]]:
         seen.extend([True] * by_signal)
         return not by_signal
 
-    logger = logging.getLogger("dagster.redacted_errors")
-    logger.addFilter(tell)
+    loggers = [logging.getLogger(name) for name in _LOGGERS_OF_INTERRUPTED_CODE]
+    for logger in loggers:
+        logger.addFilter(tell)
     try:
         yield seen
     finally:
-        logger.removeFilter(tell)
+        for logger in loggers:
+            logger.removeFilter(tell)
 
 
 def _failure_text(event: Any) -> str:
