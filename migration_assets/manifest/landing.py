@@ -8,6 +8,8 @@ The rules, in order (design §1.1; issue of 2026-11: "an id that is missing or n
   same change time, are a collision: both are kept and quarantined, neither is believed;
 - a row older than the one landed (parallel backfill and incremental pull) changes nothing;
 - changed content makes the unit pending again and raises its revision, whatever it was;
+- a collision is believed settled only when the row's content changes: that one of the two is
+  served again, alone, may be half a page's doing;
 - unchanged content reopens the unit only when the pull asked for it: a window is pulled on purpose
   to have its rows looked at again, an incremental pull re-reads its lookback by necessity.
 
@@ -67,7 +69,8 @@ def land(
         if known is None:
             inserts.append(_values(each) | {"stream": stream, "key": each.key})
         elif known.row_hash == each.hash and known.deleted == each.deleted:
-            (reopened if reopen and not each.problem else seen).append(known.id)
+            again = reopen and not each.problem and known.reason != DUPLICATE_KEY
+            (reopened if again else seen).append(known.id)
         elif _older(each, known, now):
             stale += 1
         elif _collides(each, known, run_id):
@@ -147,9 +150,15 @@ def _candidates(rows: Iterable[LandingRow]) -> list[_Candidate]:
 
 def _stored(connection: sa.Connection, stream: str, keys: Sequence[str]) -> dict[str, Any]:
     columns = (
-        units.c.id, units.c.key, units.c.row_hash, units.c.revision, units.c.changed_at,
-        units.c.deleted, units.c.seen_run,
-    )  # fmt: skip
+        units.c.id,
+        units.c.key,
+        units.c.row_hash,
+        units.c.revision,
+        units.c.changed_at,
+        units.c.deleted,
+        units.c.reason,
+        units.c.seen_run,
+    )
     found: dict[str, Any] = {}
     for part in chunked(keys):
         query = sa.select(*columns).where(units.c.stream == stream, units.c.key.in_(part))
@@ -167,8 +176,12 @@ def _older(each: _Candidate, known: Any, now: int) -> bool:
 
 
 def _collides(each: _Candidate, known: Any, run_id: int) -> bool:
-    """Whether this run already landed the key with other content and no sign of which is newer."""
-    return bool(known.seen_run == run_id and known.changed_at == each.changed_at)
+    """Whether the key has other content that this run served, or that already collided with it.
+
+    Of the same change time: nothing says which of the two is newer.
+    """
+    met = known.seen_run == run_id or known.reason == DUPLICATE_KEY
+    return bool(met and known.changed_at == each.changed_at)
 
 
 def _values(each: _Candidate) -> dict[str, Any]:

@@ -91,6 +91,16 @@ def test_one_key_split_over_two_pages_of_a_run_is_a_collision_too(manifest: Mani
     assert manifest.balances()["patients"].eligible == 2
 
 
+def test_half_of_a_collision_served_again_is_not_taken_for_the_truth(manifest: Manifest) -> None:
+    """A run may die between the pages that hold the two: the first must not become pending."""
+    land(manifest, row("P1", name="a"), row("P1", name="b"))
+    for name in ("a", "b"):
+        land(manifest, row("P1", name=name), run_id=2)
+        assert manifest.pending_units("patients") == []
+    land(manifest, row("P1", name="mended", at=9), run_id=3)
+    assert [each.key for each in manifest.pending_units("patients")] == ["P1"]
+
+
 def test_the_same_row_twice_in_a_page_is_one_row(manifest: Manifest) -> None:
     land(manifest, row("P1"), row("P1"))
     assert manifest.balances()["patients"].by_state[State.PENDING] == 1
