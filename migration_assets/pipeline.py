@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from migration_assets.adoption import Adoption, Strategy
 from migration_assets.errors import Transient
 from migration_assets.legacy import PulledPage
-from migration_assets.manifest import Landed, Manifest, Settlement, State, Target
+from migration_assets.manifest import Landed, Manifest, Settlement, State, Target, Unit
 from migration_assets.mapping import Mapping
 from migration_assets.medplum import Deliverer, Fhir, Submission, Verdict
 from migration_assets.preparation import Prepared, member_token, prepare
@@ -197,16 +197,28 @@ def _pass_over(
     while units := run.manifest.pending_units(mapping.stream, after_id=last_id, limit=CHUNK):
         last_id = units[-1].id
         with _no_collection():
-            made = [prepare(mapping, unit) for unit in units]
-            due = [each for each in made if isinstance(each, Prepared)]
-            settle(run, mapping, worked, [each for each in made if isinstance(each, Settlement)])
-            if run.fhir is None or deliverer is None:
-                continue  # a rehearsal: what could be sent stays pending
-            due, collided = without_collisions(run.manifest, due)
-            due, awaiting = resolve(run.manifest, run.fhir, due)
-            settle(run, mapping, worked, [*collided, *awaiting])
-            for settlements in deliver(run, deliverer, due, worked):
-                settle(run, mapping, worked, settlements)
+            _pass_over_chunk(run, mapping, worked, units, deliverer=deliverer)
+
+
+def _pass_over_chunk(
+    run: Run,
+    mapping: Mapping[Any],
+    worked: Worked,
+    units: list[Unit],
+    *,
+    deliverer: Deliverer | None,
+) -> None:
+    """Prepare some units, hold back what must wait, deliver the rest, settle all of them."""
+    made = [prepare(mapping, unit) for unit in units]
+    due = [each for each in made if isinstance(each, Prepared)]
+    settle(run, mapping, worked, [each for each in made if isinstance(each, Settlement)])
+    if run.fhir is None or deliverer is None:
+        return  # a rehearsal: what could be sent stays pending
+    due, collided = without_collisions(run.manifest, due)
+    due, awaiting = resolve(run.manifest, run.fhir, due)
+    settle(run, mapping, worked, [*collided, *awaiting])
+    for settlements in deliver(run, deliverer, due, worked):
+        settle(run, mapping, worked, settlements)
 
 
 @contextmanager

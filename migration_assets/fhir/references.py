@@ -24,6 +24,10 @@ from migration_assets.mapping import Quarantined, Resource
 _READABLE: Final = ":/|"
 """Left as they are, so that a reference reads as it does in the guide."""
 
+_WITHOUT: Final = frozenset({"coding", "meta"})
+"""Elements that refer to nothing, and are half of a resource: not looked into. A reference in an
+extension of one would go out as it stands, for Medplum to resolve or refuse."""
+
 _CONTAINERS: Final = (dict, list)  # a tuple: `dict | list` would be built anew per element
 
 _FORM: Final = re.compile(r"([A-Z][A-Za-z]*)\?identifier=([^&#?\s]+)")
@@ -131,7 +135,8 @@ def _collect(
     if isinstance(node, dict):
         for name, child in node.items():
             if isinstance(child, _CONTAINERS):
-                _collect(child, (*way, name), found)
+                if name not in _WITHOUT:
+                    _collect(child, (*way, name), found)
             elif name == "reference" and isinstance(child, str):
                 target = parse_reference(child)
                 if target is not None:
