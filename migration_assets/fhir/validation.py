@@ -126,6 +126,10 @@ def _model_faults(node: dict[str, Any], shape: Shape) -> list[Fault]:
             ("".join(map(_step, each["loc"])), _reason(each["type"], each["msg"]))
             for each in details
         ]
+    except (AttributeError, TypeError):
+        # fhir_core 1.1 itself trips over a url that is not a text; the walk has said what is wrong,
+        # and had it not, what the models could not read must not be sent.
+        return [("", "unreadable-to-models")]
     return []
 
 

@@ -381,3 +381,14 @@ def test_every_element_of_a_type_has_a_check_or_a_shape(kind: str) -> None:
                 seen.add(element.shape)
                 open_.append(element.shape)
     assert len(seen) > 10
+
+
+@pytest.mark.parametrize("url", [7, [], {}, None, True])
+def test_a_url_that_is_no_text_is_a_problem_and_not_a_crash_of_the_models(url: Any) -> None:
+    """fhir_core raises TypeError and AttributeError of its own there."""
+    patient = {
+        "resourceType": "Patient",
+        "identifier": [{"system": "http://x", "value": "1"}],
+        "photo": [{"url": url}],
+    }
+    assert [each.path for each in problems(patient)] == ["Patient.photo[0].url"]
