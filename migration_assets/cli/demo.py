@@ -37,6 +37,9 @@ def demo(
     seed: Annotated[
         int, typer.Option(help="Seed of a new clinic's population, and of chaos.")
     ] = SEED,
+    changes: Annotated[
+        int, typer.Option("--change", min=0, help="First change about so many rows of the clinic.")
+    ] = 0,
     chaos: Annotated[bool, typer.Option("--chaos", help="Let Medplum fail all the time.")] = False,  # noqa: FBT002
     ui: Annotated[bool, typer.Option("--ui", help="Then open the Dagster UI on it.")] = False,  # noqa: FBT002 - typer's way
     reset: Annotated[bool, typer.Option("--reset", help="Forget the demo's state; stop.")] = False,  # noqa: FBT002
@@ -58,6 +61,12 @@ def demo(
     if not home.clinic.exists():
         out.print(f"Founding a clinic of {patients:,} patients in {home.folder} …")
     migration.found_clinic(home, patients=patients, seed=seed, now=datetime.now(UTC))
+    if changes:
+        made = migration.change_clinic(home, changes, now=datetime.now(UTC))
+        numbers = (
+            f"{len(made.updated)} updated, {len(made.inserted)} new, {len(made.deleted)} deleted"
+        )
+        out.print(f"The clinic went on working: {numbers} rows.")
     out.print("Starting the legacy API and the Medplum sandbox …")
     with services(home) as running:
         variables = home.environment(running.clinic.base_url, running.sandbox.base_url)

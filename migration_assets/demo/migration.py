@@ -16,6 +16,7 @@ from typing import Any
 
 from migration_assets.adoption import read_adoption
 from migration_assets.connections import Connections
+from migration_assets.demo.clinic_changes import Changed, change
 from migration_assets.demo.clinic_store import ClinicStore
 from migration_assets.demo.home import Home
 from migration_assets.demo.population import generate
@@ -60,6 +61,23 @@ def found_clinic(home: Home, *, patients: int, seed: int, now: datetime) -> None
     start = (now - HISTORY).astimezone(UTC).date().replace(day=1)
     (home.folder / "start").write_text(start.isoformat(), encoding="utf-8")
     unfinished.rename(home.clinic)  # whole or not at all
+
+
+def change_clinic(home: Home, rows: int, *, now: datetime) -> Changed:
+    """Have the clinic's staff work: about ``rows`` rows updated, inserted and deleted, now.
+
+    Works on the clinic's database, whether or not its API is being served.
+    """
+    deletes, inserts = rows // 4, rows // 4
+    with ClinicStore(home.clinic) as store:
+        return change(
+            store,
+            seed=int(now.timestamp()),
+            updates=rows - inserts - deletes,
+            inserts=inserts,
+            deletes=deletes,
+            now=now,
+        )
 
 
 def keep_adoption(home: Home) -> None:

@@ -222,8 +222,9 @@ def test_an_interrupted_demo_leaves_nothing_running_and_ends_balanced_next_time(
     assert process.returncode == 130, said
     assert "Traceback" not in said
     _wait_until_nothing_runs(tmp_path)
-    again = migration("demo", folder=tmp_path)
+    again = migration("demo", "--change", "8", folder=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
+    assert "4 updated, 2 new, 2 deleted" in again.stdout
     assert all(each["pending"] == 0 for each in _status(tmp_path)["types"].values())
     reset = migration("demo", "--reset", folder=tmp_path)
     assert reset.returncode == 0
