@@ -13,25 +13,23 @@ import contextlib
 import http.client
 import json
 import os
-import selectors
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from migration_assets.demo.child_process import end, first_line
 from migration_assets.errors import Permanent
 
 _API_KEY, _ADMIN_KEY = "CLINIC_API_KEY", "CLINIC_ADMIN_KEY"
 _START_SECONDS = 30
-_STOP_SECONDS = 10
 _GRACE_SECONDS = 2  # for answers under way when it is told to stop
 
 
@@ -65,7 +63,7 @@ class Clinic:
 
     def stop(self) -> None:
         """End the server. Harmless when it has ended."""
-        _end(self._process)
+        end(self._process)
 
     def counts(self) -> dict[str, int]:
         """How many rows a whole pull of each stream brings, deleted ones included."""
@@ -125,10 +123,10 @@ def start_clinic(store_path: Path, *, port: int = 0, api_key: str, admin_key: st
             start_new_session=True,
         )
         try:
-            listening = json.loads(_first_line(process, time.monotonic() + _START_SECONDS))
+            listening = json.loads(first_line(process, _START_SECONDS))
         except (OSError, ValueError, TimeoutError) as error:
             process.kill()
-            _end(process)
+            end(process)
             errors.seek(0)
             said = errors.read()[-2000:].decode(errors="replace").strip()
             raise Permanent(f"The demo clinic did not start: {said or error}") from None
@@ -137,37 +135,6 @@ def start_clinic(store_path: Path, *, port: int = 0, api_key: str, admin_key: st
 
 def _row_path(stream: str, key: str) -> str:
     return f"/admin/rows/{quote(stream, safe='')}/{quote(key)}"
-
-
-def _first_line(process: subprocess.Popen[bytes], deadline: float) -> bytes:
-    """The line the server prints when it listens."""
-    assert process.stdout is not None  # noqa: S101 - tells mypy what PIPE means
-    line = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while not line.endswith(b"\n"):
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise TimeoutError(f"it said nothing for {_START_SECONDS} seconds")
-            chunk = os.read(process.stdout.fileno(), 4096)
-            if not chunk:
-                raise OSError("it ended before it listened")
-            line += chunk
-    return line
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-    for insist in (process.terminate, process.kill):
-        try:
-            process.wait(timeout=_STOP_SECONDS)
-            break
-        except subprocess.TimeoutExpired:
-            insist()
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
 
 
 def serve(store_path: Path, port: int, environ: Mapping[str, str]) -> None:

@@ -16,7 +16,6 @@ import http.client
 import importlib.util
 import json
 import os
-import selectors
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from migration_assets.demo.child_process import end, first_line
 from migration_assets.demo.faults import Fault
 from migration_assets.errors import Permanent
 
@@ -34,7 +34,6 @@ _SOURCES = Path(__file__).parent / "sandbox"
 _PACKAGE_FILES = ("package.json", "package-lock.json", ".npmrc")
 _INSTALL_SECONDS = 600  # 105 MB of packages over a slow line
 _START_SECONDS = 60  # definitions take one; the rest is for a long journal on a busy machine
-_STOP_SECONDS = 10
 _LOCK_SECONDS = 10  # the sandbox of a parent that has just died may still be flushing
 _NODE_MINIMUM = (22, 18)  # what @medplum/core 5.0.10 asks for
 
@@ -82,7 +81,7 @@ class Sandbox:
 
     def stop(self) -> None:
         """Ends the server and waits until its state is on disk. Harmless when it has ended."""
-        _end(self._process)
+        end(self._process)
 
     @property
     def pid(self) -> int:
@@ -175,10 +174,10 @@ def launch(options: SandboxOptions, state_folder: Path | None, server: Path) -> 
             _hand_over(
                 process, {**asdict(options), "state_folder": state_folder and str(state_folder)}
             )
-            ready = json.loads(_first_line(process, time.monotonic() + _START_SECONDS))
+            ready = json.loads(first_line(process, _START_SECONDS))
         except (OSError, ValueError, TimeoutError) as error:
             process.kill()
-            _end(process)
+            end(process)
             errors.seek(0)
             cause = errors.read()[-2000:].decode(errors="replace").strip() or str(error)
             raise Permanent(f"The Medplum sandbox did not start: {cause}") from error
@@ -311,34 +310,3 @@ def _hand_over(process: subprocess.Popen[bytes], options: dict[str, object]) -> 
     assert process.stdin is not None  # noqa: S101 - tells mypy what PIPE means
     process.stdin.write(json.dumps(options).encode() + b"\n")
     process.stdin.flush()
-
-
-def _first_line(process: subprocess.Popen[bytes], deadline: float) -> bytes:
-    """The line the server prints when it listens; TimeoutError when it does not come in time."""
-    assert process.stdout is not None  # noqa: S101 - tells mypy what PIPE means
-    line = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while not line.endswith(b"\n"):
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise TimeoutError(f"it said nothing for {_START_SECONDS} seconds")
-            chunk = os.read(process.stdout.fileno(), 4096)
-            if not chunk:
-                raise OSError("it ended before it listened")
-            line += chunk
-    return line
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-    for insist in (process.terminate, process.kill):
-        try:
-            process.wait(timeout=_STOP_SECONDS)
-            break
-        except subprocess.TimeoutExpired:
-            insist()
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
