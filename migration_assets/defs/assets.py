@@ -7,6 +7,7 @@ yielded at once, so that the UI shows it and a re-execution does only what is mi
 """
 
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -108,6 +109,13 @@ def migration_asset(
             # Our messages say what to do and hold no patient data; the traceback adds nothing.
             raise dg.Failure(
                 description=str(error), allow_retries=isinstance(error, Transient)
+            ) from None
+        except Exception as error:  # noqa: BLE001 - its text may quote a row: only its kind goes on
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            raise dg.Failure(
+                description=f"Migrating {mapping.resource_type} met an unexpected "
+                f"{type(error).__name__}; what it says is left out, it may name a patient. What "
+                f"was committed is kept. Report where it happened:\n{frames}"
             ) from None
 
     return _asset

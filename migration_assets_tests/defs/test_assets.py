@@ -274,6 +274,25 @@ def test_no_patient_data_reaches_the_event_log(
     assert states(connections, "patients")[State.QUARANTINED] == 2
 
 
+def test_an_error_nobody_expected_does_not_take_a_patient_into_the_event_log(
+    connections: ScriptedConnections,
+    source: ScriptedSource,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where DAGSTER_REDACT_USER_CODE_ERRORS was forgotten: a library may quote a row."""
+
+    def broken(*_: object) -> None:
+        raise ValueError(CANARY)
+
+    monkeypatch.setattr(source, "pages", broken)
+    result = materialize(connections, instance)
+    assert not result.success
+    events = "\n".join(str(each) for each in instance.all_logs(result.run_id))
+    assert "unexpected ValueError" in events
+    assert CANARY not in events
+
+
 def test_the_account_after_a_run_is_private(
     connections: ScriptedConnections, source: ScriptedSource, instance: dg.DagsterInstance
 ) -> None:
