@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo demo-reset ui test check format bench golden clean
+.PHONY: setup demo demo-reset ui test check format bench bench-drift golden clean
 
 setup: $(READY)
 
@@ -40,6 +40,9 @@ golden: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m migration_assets_tests.bench
+
+bench-drift: $(READY)
+	$(BIN)/python -m migration_assets_tests.bench.drift
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,7 +7,15 @@ cli             the ``migration`` command
 settings        the only reader of the environment
 errors          the three fates: Transient, Permanent, Quarantine
 connections     settings become an open source, manifest and Medplum project
+run             what one run holds on to
 pipeline        the spine: land, prepare, deliver, settle
+landing         one page on its way to the account
+sweeping        when a row that did not come is believed to be gone
+pausing         streams of which too much failed, and thresholds (``thresholds``)
+redelivering    what a person sends again
+undoing         what a run wrote, taken back (``restoration``, ``referring``)
+remapping       landed rows under a new mapping version
+rehearsing      what a run would do, nothing written (``rehearsed_rows``)
 preparation     one unit: row, mapping, validation, fingerprint
 resolution      references made literal; identifiers two units claim
 settling        Medplum's answers become dispositions
@@ -20,6 +28,7 @@ terminology/    concept maps as data, and one reader
 fhir/           elements, identifiers, references, fingerprints, validation
 medplum/        auth, quota, bundles, delivery, outcomes
 reconciliation/ balance, comparison, report
+profiling/      what legacy rows are like, and the mapping register
 defs/           the only room that speaks Dagster
 demo/           a clinic to try it in
 """

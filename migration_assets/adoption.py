@@ -32,16 +32,27 @@ class Strategy(enum.StrEnum):
     EXCLUSIVE = "exclusive"  # we are the only writer: plain POST
 
 
+class Authority(enum.StrEnum):
+    """Whose write wins where a resource was edited in Medplum and its row changed as well."""
+
+    LEGACY = "legacy"  # the edit is written over, and written down
+    MEDPLUM = "medplum"  # the edit stays, and the row is quarantined with both versions
+
+
 _DELIVERING = frozenset({Phase.DUAL_WRITE, Phase.BACKFILL, Phase.READ})
 _PULLING = _DELIVERING | {Phase.REHEARSE}
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where one type stands; ``strategy`` is shared unless its entry declares otherwise."""
+    """Where one type stands; ``strategy`` is shared unless its entry declares otherwise.
+
+    Without a declared ``authority`` an edit made in Medplum is quarantined, as if it were Medplum.
+    """
 
     phase: Phase = Phase.REHEARSE
     strategy: Strategy = Strategy.SHARED
+    authority: Authority | None = None
 
     @property
     def may_pull(self) -> bool:
@@ -89,7 +100,7 @@ class Adoption:
 
 
 def read_adoption(text: str, *, name: str = "adoption.toml") -> Adoption:
-    """Adoption from TOML: ``Patient = "backfill"``, or a table with ``phase`` and ``strategy``.
+    """Adoption from TOML: ``Patient = "backfill"``, or a table of what ``Standing`` holds.
 
     Raises:
         Permanent: not TOML, or a phase, strategy or key that does not exist; names the entry.
@@ -103,18 +114,19 @@ def read_adoption(text: str, *, name: str = "adoption.toml") -> Adoption:
 
 def _standing(resource_type: str, entry: Any, name: str) -> Standing:
     table = {"phase": entry} if isinstance(entry, str) else entry
-    if not isinstance(table, dict) or not table.keys() <= {"phase", "strategy"}:
+    if not isinstance(table, dict) or not table.keys() <= {"phase", "strategy", "authority"}:
         raise Permanent(
             f'{name}: entry {resource_type} must be a phase ("backfill") or a table with '
-            "phase and strategy."
+            "phase, strategy and authority."
         )
     try:
         return Standing(
             Phase(table.get("phase", Phase.REHEARSE)),
             Strategy(table.get("strategy", Strategy.SHARED)),
+            Authority(table["authority"]) if "authority" in table else None,
         )
     except ValueError as error:
         raise Permanent(
             f"{name}: entry {resource_type}: {error}. Phases: {', '.join(Phase)}; "
-            f"strategies: {', '.join(Strategy)}."
+            f"strategies: {', '.join(Strategy)}; authorities: {', '.join(Authority)}."
         ) from error

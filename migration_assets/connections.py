@@ -7,19 +7,21 @@ location loads with no network and nothing set.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from migration_assets.adoption import Adoption, read_adoption
 from migration_assets.errors import Permanent
 from migration_assets.legacy import Puller, Source, load_description
 from migration_assets.manifest import Manifest
-from migration_assets.medplum import MedplumClient
-from migration_assets.pipeline import Progress, Run, Silent
+from migration_assets.medplum import Manner, MedplumClient, Pacer
+from migration_assets.run import Progress, Run, Silent
 from migration_assets.settings import Settings, read_environ
+from migration_assets.thresholds import Threshold
 
 PIPELINE_VERSION = version("migration_assets")
 
@@ -30,6 +32,20 @@ def _now() -> datetime:
 
 def _nothing_to_start(_settings: Settings) -> None:
     """A real installation's services are not ours to start."""
+
+
+@dataclass(frozen=True)
+class _LandedDetails:
+    """The details a source served before are the rows on account: nothing is kept twice."""
+
+    manifest: Manifest
+
+    def get(self, stream: str, key: str, changed_at: datetime) -> Any:
+        """The row on account for this change time, or None."""
+        return self.manifest.landed_row(stream, key, changed_at)
+
+    def put(self, stream: str, key: str, changed_at: datetime, detail: Any) -> None:
+        """Nothing: a detail is kept when its row lands."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +76,31 @@ class Connections:
             )
         return load_description(self.settings.source)
 
-    def puller(self) -> Puller:
-        """A puller of the source."""
+    def puller(self, manifest: Manifest | None = None) -> Puller:
+        """A puller of the source; through the manifest it shares its limits with others."""
         self.before_use(self.settings)
-        return Puller(self.source(), environ=self.environ(), clock=time.time, sleep=time.sleep)
+        return Puller(
+            self.source(),
+            environ=self.environ(),
+            clock=time.time,
+            sleep=time.sleep,
+            history=manifest,
+            details=_LandedDetails(manifest) if manifest is not None else None,
+        )
 
-    def medplum(self) -> MedplumClient | None:
-        """The Medplum project, or None where no credentials are set (rehearsal)."""
+    def medplum(self, manifest: Manifest | None = None) -> MedplumClient | None:
+        """The Medplum project, or None where no credentials are set (rehearsal).
+
+        Through the manifest it shares the client's quota with other processes.
+        """
         settings = self.settings
         secret = settings.medplum_client_secret
         if not settings.medplum_base_url or not settings.medplum_client_id or secret is None:
             return None
         self.before_use(settings)
-        return MedplumClient(settings.medplum_base_url, settings.medplum_client_id, secret)
+        url, client_id = settings.medplum_base_url, settings.medplum_client_id
+        pacer = Pacer(clock=time.time, ledgers=manifest, name=f"{client_id} at {url}")
+        return MedplumClient(url, client_id, secret, auth=settings.medplum_auth, pacer=pacer)
 
     @contextmanager
     def manifest(self) -> Iterator[Manifest]:
@@ -88,17 +116,32 @@ class Connections:
         """Everything for one run; ``dry`` leaves Medplum out, so that nothing can be written."""
         with self.manifest() as manifest:
             run_id = manifest.start_run(label, pipeline_version=PIPELINE_VERSION)
-            yield Run(
-                id=run_id,
-                label=label,
-                manifest=manifest,
-                puller=self.puller(),
-                adoption=self.adoption(),
-                fhir=None if dry else self.medplum(),
-                deadline_seconds=self.settings.deadline_seconds,
-                progress=self.progress,
-            )
+            fhir = None if dry else self.medplum(manifest)
+            # Closed here and not by the collector: a Ctrl-C that meets a finalizer is lost.
+            with closing(self.puller(manifest)) as puller, closing(fhir or _Nothing()):
+                yield Run(
+                    id=run_id,
+                    label=label,
+                    manifest=manifest,
+                    puller=puller,
+                    adoption=self.adoption(),
+                    fhir=fhir,
+                    deadline_seconds=self.settings.deadline_seconds,
+                    manner=Manner(
+                        max_concurrency=self.settings.medplum_concurrency,
+                        via=self.settings.medplum_delivery,
+                    ),
+                    progress=self.progress,
+                    threshold=Threshold(self.settings.error_rate, self.settings.error_count),
+                )
             manifest.finish_run(run_id)
+
+
+class _Nothing:
+    """Nothing that needs closing."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def _text(path: Path, setting: str) -> str:

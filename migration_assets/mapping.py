@@ -63,6 +63,17 @@ class Step(enum.Enum):
     HISTORY = "5_encounters_and_results"
 
 
+class Removal(enum.Enum):
+    """What becomes of a resource whose row was deleted at the source."""
+
+    DELETE = "delete"
+    """FHIR DELETE: no search finds it, its history stays."""
+    INACTIVE = "inactive"
+    """Kept with ``active: false``: people and places that others still refer to."""
+    ENTERED_IN_ERROR = "entered-in-error"
+    """Kept with that status: clinical records that somebody may have acted on."""
+
+
 R = TypeVar("R", bound=Row)
 
 
@@ -74,7 +85,14 @@ class Mapping(Generic[R]):
     refers to (load order). ``related`` names further types it may yield in a group. ``examples``
     are invented rows: documentation, demo data and contract-test input at once; those for
     ``quarantined_examples`` must each raise, and say how. ``version`` changes whenever the same
-    row could come out differently.
+    row could come out differently. ``removal`` is what becomes of the resources of a deleted row.
+
+    ``back_references`` are element paths (``Encounter.diagnosis.condition``) to types that come
+    later in load order, for FHIR itself is cyclic: while such a target is not there the resource is
+    written without it, and completed in a second pass when it arrives.
+
+    ``create_only`` types are seeded once and never written again: what is there already, from
+    whomever, stays as it is.
     """
 
     stream: str
@@ -85,6 +103,9 @@ class Mapping(Generic[R]):
     step: Step
     after: tuple[str, ...] = ()
     related: tuple[str, ...] = ()
+    removal: Removal = Removal.DELETE
+    back_references: tuple[str, ...] = ()
+    create_only: bool = False
     examples: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     quarantined_examples: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
 

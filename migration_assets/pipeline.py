@@ -7,85 +7,29 @@ and not written twice.
 """
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from datetime import datetime
+from functools import partial
+from typing import Any
 
-from migration_assets.adoption import Adoption, Strategy
+from migration_assets.adoption import Strategy
 from migration_assets.errors import Transient
+from migration_assets.landing import land_page
 from migration_assets.legacy import PulledPage
-from migration_assets.manifest import Landed, Manifest, Settlement, State, Target, Unit
+from migration_assets.manifest import Alongside, Landed, Settlement, State, Target, Unit
+from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping
-from migration_assets.medplum import Deliverer, Fhir, Submission, Verdict
+from migration_assets.medplum import Deliverer, Submission, Verdict
+from migration_assets.pausing import note_landed, note_passed, note_settled, refuse_paused
 from migration_assets.preparation import Prepared, member_token, prepare
-from migration_assets.resolution import resolve, without_collisions
+from migration_assets.resolution import release, resolve, without_collisions
+from migration_assets.run import SETTLE_LAG, Run, Way, Window
 from migration_assets.settling import settlement
 
 CHUNK = 500
 """Units prepared, looked up and settled together."""
-
-SETTLE_LAG = timedelta(seconds=1)
-"""The mark stays this far behind the source's clock: its Date header has whole seconds."""
-
-
-class Puller(Protocol):
-    """Where rows come from; ``legacy.Puller`` is one."""
-
-    def pages(
-        self, stream: str, since: datetime | None, until: datetime | None
-    ) -> Iterator[PulledPage]:
-        """Pages of rows that changed in [since, until)."""
-
-
-class Progress(Protocol):
-    """Told how a run gets on; counts only."""
-
-    def landed(self, resource_type: str, rows: int) -> None:
-        """``rows`` more rows of a type are on account."""
-
-    def settled(self, resource_type: str, units: int) -> None:
-        """``units`` more units of a type were settled."""
-
-
-class Silent:
-    """A progress nobody watches."""
-
-    def landed(self, resource_type: str, rows: int) -> None:
-        """Say nothing."""
-
-    def settled(self, resource_type: str, units: int) -> None:
-        """Say nothing."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Rows to pull: changed in [since, until); None is an open end.
-
-    ``partition`` is recorded as pulled, if given. ``reopen`` has unchanged rows looked at again.
-    An open ``until`` reaches now and so moves the mark.
-    """
-
-    since: datetime | None
-    until: datetime | None
-    partition: str | None = None
-    reopen: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """Everything one run holds on to. ``fhir`` is None where nothing may be delivered."""
-
-    id: int
-    label: str
-    manifest: Manifest
-    puller: Puller
-    adoption: Adoption
-    fhir: Fhir | None
-    deadline_seconds: float
-    progress: Progress = field(default_factory=Silent)
-    new_deliverer: Callable[..., Deliverer] = Deliverer
 
 
 @dataclass
@@ -96,57 +40,96 @@ class Worked:
     events: dict[str, int] = field(default_factory=dict)
     bundles: int = 0
     open: int = 0
+    groups_apart: int = 0
+    """Groups written member by member: in a project without transaction-bundles not atomic."""
 
 
 def land(run: Run, mapping: Mapping[Any], window: Window) -> Landed:
     """Pull a window and put its rows on account; the mark moves with the last page.
 
+    A stream without a mark gets one with the first page: what changes from then on, while older
+    windows are still being read, is the incremental pull's (legacy-apis §4.6). Where the order of
+    rows is proven the mark also moves on the way, so that a long pull need not start again.
+
     Raises:
-        Transient, Permanent: the source cannot be pulled; pages landed so far stay.
+        Transient, Permanent: the source cannot be pulled, or the stream is paused, perhaps only
+            now; pages landed so far stay.
     """
+    refuse_paused(run, mapping)
+    incremental = window.way is Way.INCREMENTAL
     total = Landed()
     newest: datetime | None = None
     held: PulledPage | None = None
-    for page in run.puller.pages(mapping.stream, window.since, window.until):
+    since = window.since
+    if incremental and since is not None:
+        since = run.puller.floored(mapping.stream, since)
+    pages = run.puller.pages(
+        mapping.stream,
+        since,
+        window.until,
+        known_parents=partial(run.manifest.knows_parent, mapping.stream) if incremental else None,
+    )
+    for page in pages:
         if held is not None:
-            total += run.manifest.land(
-                mapping.stream, held.rows, run_id=run.id, reopen=window.reopen
-            )
-            run.progress.landed(mapping.resource_type, len(held.rows))
+            total += _on_account(run, mapping, window, held, mark=_checkpoint(window, held))
         times = [row.changed_at for row in page.rows if row.changed_at is not None]
         newest = max([*times, *([newest] if newest else [])], default=None)
         held = page
-    rows = held.rows if held else ()
-    total += run.manifest.land_last(
-        mapping.stream,
-        rows,
-        run_id=run.id,
-        reopen=window.reopen,
-        mark=_mark(window, newest, held),
-        window=(window.partition, total.rows + len(rows)) if window.partition else None,
-    )
-    run.progress.landed(mapping.resource_type, len(rows))
+    if held is None:
+        return total
+    partition = (window.partition, total.rows + len(held.rows)) if window.partition else None
+    reached = (_checkpoint(window, held), _mark(window, newest, held) if incremental else None)
+    mark = max((each for each in reached if each is not None), default=None)
+    total += _on_account(run, mapping, window, held, mark=mark, partition=partition)
+    # Only now may the source forget them; what it shows meanwhile is landed as well.
+    for page in run.puller.acknowledge(mapping.stream):
+        total += _on_account(run, mapping, window, page)
     run.progress.settled(mapping.resource_type, total.quarantined)
     return total
 
 
-def _mark(window: Window, newest: datetime | None, last: PulledPage | None) -> datetime | None:
-    """The new high-water mark, if this window reached now (legacy-apis §4.3).
+def _on_account(
+    run: Run,
+    mapping: Mapping[Any],
+    window: Window,
+    page: PulledPage,
+    *,
+    mark: datetime | None = None,
+    partition: tuple[str, int] | None = None,
+) -> Landed:
+    """Land one page of a window, and how far it brought us."""
+    incremental = window.way is Way.INCREMENTAL
+    alongside = Alongside(
+        seed=page.server_time - SETTLE_LAG,
+        mark=mark,
+        window=partition,
+        parents=page.parents if incremental else (),
+    )
+    landed = land_page(run, mapping, page, reopen=not incremental, alongside=alongside)
+    note_landed(run, mapping, landed)
+    return landed
+
+
+def _checkpoint(window: Window, page: PulledPage) -> datetime | None:
+    """How far the mark may move before the window is read to its end."""
+    if window.way is not Way.INCREMENTAL or page.read_until is None:
+        return None
+    return min(page.read_until, page.server_time - SETTLE_LAG)
+
+
+def _mark(window: Window, newest: datetime | None, last: PulledPage) -> datetime | None:
+    """How far an incremental window brought the mark (legacy-apis §4.3).
 
     A row dated in the future must not carry the mark along: the source's own clock caps it.
     """
-    if window.until is not None or last is None:
-        return None
     upper: datetime = last.server_time - SETTLE_LAG
-    if newest is not None:
-        return min(newest, upper)
-    # Nothing changed since the window's beginning; a stream that was always empty is taken as
-    # read up to a day ago, which leaves that day to rows committed late.
-    return window.since or upper - timedelta(days=1)
+    if window.until is not None:
+        return min(window.until, upper)
+    return min(newest, upper) if newest is not None else None
 
 
-def migrate(run: Run, mapping: Mapping[Any]) -> Worked:
-    """Prepare, deliver and settle everything pending of a type.
+def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Worked:
+    """Prepare, deliver and settle everything pending of a type, or what a subset means of it.
 
     Where the phase forbids delivery, only quarantine and skips are settled: what could be sent
     stays pending.
@@ -154,12 +137,13 @@ def migrate(run: Run, mapping: Mapping[Any]) -> Worked:
     Raises:
         Transient: some units stay pending because Medplum would not take them before the deadline,
             or another run is writing this type.
-        Permanent: Medplum refuses every request.
+        Permanent: Medplum refuses every request, or the stream is paused.
     """
+    refuse_paused(run, mapping)
     worked = Worked()
     standing = run.adoption.standing(mapping.resource_type)
     if run.fhir is None or not standing.may_deliver:
-        _pass_over(run, mapping, worked, deliverer=None)
+        _pass_over(run, mapping, worked, _only(run, mapping, subset), deliverer=None)
         return worked
     with run.manifest.lease(mapping.resource_type, run.label) as lease:
         # Renewed before every bundle: waits for quota may outlast a lease that nobody renews.
@@ -168,14 +152,19 @@ def migrate(run: Run, mapping: Mapping[Any]) -> Worked:
             exclusive=standing.strategy is Strategy.EXCLUSIVE,
             deadline_seconds=run.deadline_seconds,
             before_sending=lambda: run.manifest.renew(lease),
+            manner=replace(
+                run.manner, authority=standing.authority.value if standing.authority else None
+            ),
         )
-        run.manifest.release_awaiting(mapping.stream)
+        release(run.manifest, run.fhir, mapping.stream)
+        only = _only(run, mapping, subset)
         while True:
-            _pass_over(run, mapping, worked, deliverer=deliverer)
+            _pass_over(run, mapping, worked, only, deliverer=deliverer)
             # An organization that waited for its parent, which came in this very pass.
             if worked.open or not run.manifest.release_awaiting(mapping.stream):
                 break
     worked.bundles = deliverer.bundles_sent
+    worked.groups_apart = deliverer.groups_sent_apart
     if worked.open:
         raise Transient(
             f"{worked.open} {mapping.resource_type} units stay pending: Medplum did not take them "
@@ -189,13 +178,12 @@ def _pass_over(
     run: Run,
     mapping: Mapping[Any],
     worked: Worked,
+    only: Sequence[int] | None,
     *,
     deliverer: Deliverer | None,
 ) -> None:
     """Go once over the pending units, in landing order."""
-    last_id = 0
-    while units := run.manifest.pending_units(mapping.stream, after_id=last_id, limit=CHUNK):
-        last_id = units[-1].id
+    for units in _pending(run, mapping, only):
         with _no_collection():
             _pass_over_chunk(run, mapping, worked, units, deliverer=deliverer)
 
@@ -219,6 +207,25 @@ def _pass_over_chunk(
     settle(run, mapping, worked, [*collided, *awaiting])
     for settlements in deliver(run, deliverer, due, worked):
         settle(run, mapping, worked, settlements)
+    note_passed(run, mapping, len(units))
+
+
+def _only(run: Run, mapping: Mapping[Any], subset: Subset | None) -> list[int] | None:
+    """The units a subset means; those that it leaves out stay as they are."""
+    if subset is None or subset.is_everything:
+        return None
+    return run.manifest.remapping.chosen(mapping.stream, subset, pending_only=True)
+
+
+def _pending(run: Run, mapping: Mapping[Any], only: Sequence[int] | None) -> Iterator[list[Unit]]:
+    if only is not None:
+        for start in range(0, len(only), CHUNK):
+            yield run.manifest.remapping.pending_among(only[start : start + CHUNK])
+        return
+    last_id = 0
+    while units := run.manifest.pending_units(mapping.stream, after_id=last_id, limit=CHUNK):
+        last_id = units[-1].id
+        yield units
 
 
 @contextmanager
@@ -274,7 +281,7 @@ def _coming_back(run: Run, submissions: list[Submission]) -> list[Submission]:
         replace(
             each,
             members=tuple(
-                replace(member, former_id=former.get(member_token(member)))
+                replace(member, former_id=former.get(member_token(member), member.former_id))
                 for member in each.members
             ),
         )
@@ -285,6 +292,7 @@ def _coming_back(run: Run, submissions: list[Submission]) -> list[Submission]:
 def settle(run: Run, mapping: Mapping[Any], worked: Worked, settlements: list[Settlement]) -> None:
     """Give each unit its disposition, with attempts and targets, in one transaction."""
     run.manifest.settle(settlements, run_id=run.id)
+    note_settled(run, mapping, settlements)
     for each in settlements:
         worked.by_state[each.state] += 1
     run.progress.settled(mapping.resource_type, len(settlements))

@@ -21,9 +21,10 @@ from migration_assets.fhir.references import (
     find_references,
     with_references,
 )
+from migration_assets.fhir.retirement import merged, put_away, retired
 from migration_assets.fhir.validation import problems
 from migration_assets.manifest import Settlement, State, Target, Unit, token
-from migration_assets.mapping import Mapping, Quarantined, Related, Resource, Skip
+from migration_assets.mapping import Mapping, Quarantined, Related, Removal, Resource, Skip
 from migration_assets.medplum import DELETION, Member, Submission, content_print
 
 
@@ -41,6 +42,10 @@ class Prepared:
     mapping_version: str
     left_out: str | None = None
     """Why a rule leaves the row out, when what it had in Medplum is to be deleted for that."""
+    back_references: tuple[str, ...] = ()
+    """Element paths that may wait for their target, as the mapping declares."""
+    awaiting: str | None = None
+    """Token of a back-reference's target, without which the submission goes out for now."""
 
     @cached_property
     def references(self) -> dict[ConditionalReference, list[FoundReference]]:
@@ -51,13 +56,16 @@ class Prepared:
         }
 
     def prints(self, member: Member) -> frozenset[str]:
-        """What to know a write by, should its answer get lost; nothing for a new resource."""
+        """What to know a write by, should its answer get lost; nothing for a new resource.
+
+        Nor what is on account already: a unit that is held again and again adds nothing to it.
+        """
         if member.fhir_id is None:
             return frozenset()
-        if member.body is None:
-            return frozenset({DELETION})
+        if member.deletes or member.body is None:
+            return frozenset({DELETION}) - member.sent
         literals = {m.reference: f"{m.resource_type}/{m.fhir_id}" for m in self.submission.members}
-        return frozenset({content_print(with_references(member.body, literals.get))})
+        return frozenset({content_print(with_references(member.body, literals.get))}) - member.sent
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,15 @@ def preview(mapping: Mapping[Any], key: str, row: Any) -> Preview:
     return Preview(key, row, resources, tuple(found))
 
 
+def mapped(mapping: Mapping[Any], row: Any) -> tuple[Resource, ...]:
+    """What a row maps to, for whoever compares rows; nothing where it cannot be mapped."""
+    try:
+        resources = _resources(mapping, row)
+    except Exception:  # noqa: BLE001 - as in prepare: a bug in a mapping is one row's fate
+        return ()
+    return () if isinstance(resources, Skip) else resources
+
+
 def settled(
     unit: Unit,
     state: State,
@@ -133,6 +150,22 @@ def _delivery(mapping: Mapping[Any], unit: Unit) -> Prepared | Settlement:
         return Prepared(
             unit, Submission(unit.id, held_still), {}, mapping.version, left_out=resources.reason
         )
+    return _compared(mapping, unit, _as_the_source_marks_them(unit, resources))
+
+
+def _as_the_source_marks_them(unit: Unit, resources: tuple[Resource, ...]) -> tuple[Resource, ...]:
+    """What stands beside the row: that it was put away, or that another stands for it now."""
+    if unit.merged_into == unit.key:
+        raise Quarantined("merged-into-itself")
+    if unit.merged_into is not None:
+        return merged(resources, unit.merged_into)
+    return put_away(resources) if unit.archived else resources
+
+
+def _compared(
+    mapping: Mapping[Any], unit: Unit, resources: tuple[Resource, ...]
+) -> Prepared | Settlement:
+    """What of a unit's resources differs from what Medplum holds, once they are valid."""
     for resource in resources:
         for problem in problems(resource):
             raise Quarantined(problem.reason, problem.path)
@@ -146,23 +179,53 @@ def _delivery(mapping: Mapping[Any], unit: Unit) -> Prepared | Settlement:
         known = held.get(name)
         # Against an unfinished write nothing counts as unchanged: Medplum may hold that one.
         sure = known is not None and known.fhir_id is not None and not known.sent
-        if known is None or not sure or known.fingerprint != fingerprints[name]:
-            members.append(member)
+        settled_once = mapping.create_only and sure
+        if not settled_once and (
+            known is None or not sure or known.fingerprint != fingerprints[name]
+        ):
+            members.append(_only_created(member) if mapping.create_only else member)
     # A resource this row no longer yields (a note taken back) is deleted with the same care.
     members += [_gone(each) for name, each in held.items() if name not in fingerprints]
     if not members:
         return settled(unit, State.UNCHANGED, mapping.version)
-    return Prepared(unit, Submission(unit.id, tuple(members)), fingerprints, mapping.version)
+    return Prepared(
+        unit,
+        Submission(unit.id, tuple(members)),
+        fingerprints,
+        mapping.version,
+        back_references=mapping.back_references,
+    )
+
+
+def _only_created(member: Member) -> Member:
+    """Left as it is where it is found; nothing is believed to be there that we may have deleted.
+
+    An unfinished deletion may have been carried out: it is looked for, and if it is gone it comes
+    back under its id.
+    """
+    only = replace(member, create_only=True)
+    if not member.sent:
+        return only
+    return replace(only, fhir_id=None, version_id=None, former_id=member.fhir_id)
 
 
 def _removal(mapping: Mapping[Any], unit: Unit) -> Prepared | Settlement:
-    """A row deleted at the source: delete what it owns in Medplum, as far as anything is there."""
+    """A row deleted at the source: what it owns in Medplum is deleted, or marked by policy."""
     if not unit.targets:
         return settled(unit, State.SKIPPED, mapping.version, reason="deleted-in-legacy")
     members = _all_gone(unit)
     if not members:
         return settled(unit, State.UNCHANGED, mapping.version, reason="deleted-in-legacy")
-    return Prepared(unit, Submission(unit.id, members), {}, mapping.version)
+    if mapping.removal is Removal.DELETE:
+        return Prepared(unit, Submission(unit.id, members), {}, mapping.version)
+    # The row landed before its tombstone is kept: it still says what the resources hold.
+    resources = _resources(mapping, unit.row)
+    if isinstance(resources, Skip):
+        return Prepared(unit, Submission(unit.id, members), {}, mapping.version)
+    held = {each.token for each in unit.targets if not each.deleted}
+    marked = retired(resources, mapping.removal)
+    known = tuple(each for each in marked if member_token(_member(each, {})) in held)
+    return _compared(mapping, unit, known)
 
 
 def _all_gone(unit: Unit) -> tuple[Member, ...]:
@@ -193,17 +256,24 @@ def _member(resource: Resource, held: MappingOf[str, Target]) -> Member:
         if each.get("system") == system and each.get("value"):
             found = Member(kind, system, str(each["value"]), resource)
             known = held.get(member_token(found))
-            if known is None:
-                return found
-            return replace(
-                found, fhir_id=known.fhir_id, version_id=known.version_id, sent=known.sent
-            )
+            return found if known is None else _at(known, found)
     raise Quarantined("identifier-missing", f"{kind}.identifier")
 
 
 def _gone(target: Target) -> Member:
     kind, system, value = target.token.split("|", 2)
-    return Member(kind, system, value, None, target.fhir_id, target.version_id)
+    return _at(target, Member(kind, system, value, None))
+
+
+def _at(target: Target, member: Member) -> Member:
+    """The member as what is known of it in Medplum; an edit counts once it is approved."""
+    return replace(
+        member,
+        fhir_id=target.fhir_id,
+        version_id=target.overwrites or target.version_id,
+        sent=target.sent,
+        overwrites=target.overwrites is not None,
+    )
 
 
 def member_token(member: Member) -> str:

@@ -4,23 +4,41 @@ Belongs here: references made literal from the manifest or from Medplum, units t
 a target, identifiers that two units claim. Does not belong here: writing anything.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Protocol
 
+from migration_assets.fhir.fingerprints import fingerprint
 from migration_assets.fhir.references import (
     ConditionalReference,
     FoundReference,
     with_references,
+    without_items,
 )
 from migration_assets.manifest import Manifest, Settlement, State, token
 from migration_assets.medplum import Fhir, Member, find_by_identifier
-from migration_assets.preparation import Prepared, settled
+from migration_assets.preparation import Prepared, member_token, settled
 
 AWAITING = "awaiting-reference"
 """Reason of a unit whose target is neither on account nor in Medplum; its arrival releases it."""
 
 
+LOOKED_FOR = 10_000
+"""Awaited targets looked for in Medplum per run: 20 points a thousand."""
+
+
+class Known(Protocol):
+    """What is on account of resources; ``Manifest``, or one with what a rehearsal would add."""
+
+    def owners(self, tokens: Iterable[str]) -> dict[str, int]:
+        """Which unit owns each token."""
+
+    def known_ids(self, tokens: Iterable[str]) -> dict[str, str]:
+        """Medplum ids by token."""
+
+
 def without_collisions(
-    manifest: Manifest, due: list[Prepared]
+    manifest: Known, due: list[Prepared]
 ) -> tuple[list[Prepared], list[Settlement]]:
     """Hold back units whose identifier another unit owns: they would overwrite its record."""
     owner = manifest.owners(name for each in due for name in each.fingerprints)
@@ -47,8 +65,19 @@ def without_collisions(
     return clear, held
 
 
+def release(manifest: Manifest, fhir: Fhir, stream: str) -> None:
+    """Make units pending whose target has come: from us, or from whoever else writes that type."""
+    manifest.release_awaiting(stream)
+    waiting = manifest.awaited(stream, limit=LOOKED_FOR)
+    literals: dict[ConditionalReference, str] = {}
+    wanted = {ConditionalReference(*each.split("|", 2)): each for each in waiting}
+    _look_up(fhir, list(wanted), literals)
+    if literals:
+        manifest.release_awaiting(stream, [wanted[each] for each in literals])
+
+
 def resolve(
-    manifest: Manifest, fhir: Fhir, due: list[Prepared]
+    manifest: Known, fhir: Fhir, due: list[Prepared]
 ) -> tuple[list[Prepared], list[Settlement]]:
     """Make every reference literal, from the manifest or else from Medplum (design §4, §5).
 
@@ -70,23 +99,70 @@ def resolve(
     doubled = _look_up(fhir, [each for each in wanted if each not in literals], literals)
     ready: list[Prepared] = []
     for each, references in zip(due, outward, strict=True):
-        missing = next((found for found in references if found[1].target not in literals), None)
-        if missing is None:
-            ready.append(_with_literals(each, literals) if references else each)
-            continue
-        member, found = missing
-        twice = found.target in doubled
-        held.append(
-            settled(
-                each.unit,
-                State.QUARANTINED,
-                each.mapping_version,
-                reason="duplicate-in-medplum" if twice else AWAITING,
-                field=found.path(member.resource_type),
-                awaiting=None if twice else wanted[found.target],
+        missing = [found for found in references if found[1].target not in literals]
+        hindrance = next((one for one in missing if not _may_follow(each, one)), None)
+        if hindrance is not None:
+            member, found = hindrance
+            twice = found.target in doubled
+            held.append(
+                settled(
+                    each.unit,
+                    State.QUARANTINED,
+                    each.mapping_version,
+                    reason="duplicate-in-medplum" if twice else AWAITING,
+                    field=found.path(member.resource_type),
+                    awaiting=None if twice else wanted[found.target],
+                )
             )
-        )
+            continue
+        first_pass = _first_pass(each, missing, wanted) if missing else each
+        if isinstance(first_pass, Settlement):
+            held.append(first_pass)
+        else:
+            ready.append(_with_literals(first_pass, literals) if references else first_pass)
     return ready, held
+
+
+def _may_follow(prepared: Prepared, missing: tuple[Member, FoundReference]) -> bool:
+    """Whether the resource may go out without this reference, and be completed later."""
+    member, found = missing
+    steps = (step for step in found.way if isinstance(step, str))
+    return ".".join((member.resource_type, *steps)) in prepared.back_references
+
+
+def _first_pass(
+    prepared: Prepared,
+    missing: list[tuple[Member, FoundReference]],
+    wanted: dict[ConditionalReference, str],
+) -> Prepared | Settlement:
+    """The submission without what it still waits for; unchanged if Medplum has just that.
+
+    Its fingerprints are those of what is sent, so that the second pass finds a difference.
+    """
+    awaiting = wanted[missing[0][1].target]
+    held = {each.token: each for each in prepared.unit.targets if not each.deleted}
+    fingerprints = dict(prepared.fingerprints)
+    members: list[Member] = []
+    for each in prepared.submission.members:
+        ways = [found.way for member, found in missing if member.reference == each.reference]
+        if each.body is None or not ways:
+            members.append(each)
+            continue
+        body = without_items(each.body, ways)
+        name = member_token(each)
+        fingerprints[name] = fingerprint(body)
+        known = held.get(name)
+        if known is None or known.sent or known.fingerprint != fingerprints[name]:
+            members.append(replace(each, body=body))
+    if not members:
+        unit, version = prepared.unit, prepared.mapping_version
+        return settled(unit, State.UNCHANGED, version, awaiting=awaiting)
+    return replace(
+        prepared,
+        submission=replace(prepared.submission, members=tuple(members)),
+        fingerprints=fingerprints,
+        awaiting=awaiting,
+    )
 
 
 def _without_self_references(

@@ -75,6 +75,23 @@ class Settings(BaseSettings):
     medplum_client_secret: SecretStr | None = Field(
         None, alias="MEDPLUM_CLIENT_SECRET", description="its secret"
     )
+    medplum_auth: Literal["client_credentials", "basic"] = Field(
+        "client_credentials",
+        alias="MEDPLUM_AUTH",
+        description="how the client says who it is; basic sends the secret with every request",
+    )
+    medplum_concurrency: int = Field(
+        4,
+        ge=1,
+        le=16,
+        alias="MEDPLUM_CONCURRENCY",
+        description="bundles under way at most, of writes that cannot collide; falls by itself",
+    )
+    medplum_delivery: Literal["batch", "async_batch"] = Field(
+        "batch",
+        alias="MEDPLUM_DELIVERY",
+        description="async_batch hands bundles in as jobs, which the server works off by itself",
+    )
     allow_plain_http: bool = Field(
         default=False,
         alias="MIGRATION_ALLOW_PLAIN_HTTP",
@@ -85,6 +102,19 @@ class Settings(BaseSettings):
         ge=1,
         alias="MIGRATION_DEADLINE_SECONDS",
         description="how long one run may keep retrying what Medplum throttles or refuses for now",
+    )
+    error_rate: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        alias="MIGRATION_ERROR_RATE",
+        description="share of a stream's rows that may fail in a run before the stream is paused",
+    )
+    error_count: int = Field(
+        100,
+        ge=1,
+        alias="MIGRATION_ERROR_COUNT",
+        description="and how many must have failed for that: a few bad rows pause nothing",
     )
     demo_home: Path | None = Field(
         None,

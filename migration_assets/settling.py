@@ -5,9 +5,10 @@ belong here: sending, or the SQL that keeps it.
 """
 
 from migration_assets.manifest import Attempt, Settlement, State, Target
-from migration_assets.medplum import EDITED, GONE, Answer, Delivered, Verdict
+from migration_assets.medplum import NOT_WRITTEN, Answer, Delivered, Verdict
 from migration_assets.preparation import Prepared, member_token
 
+_NOTHING_WRITTEN = frozenset({"unchanged", "found"})
 _STATES = {Verdict.REFUSED: State.REJECTED, Verdict.HELD: State.QUARANTINED}
 
 
@@ -17,7 +18,7 @@ def settlement(prepared: Prepared, delivered: Delivered) -> Settlement:
     ``unchanged`` when every resource was found as we would have written it: nothing was written.
     """
     written = delivered.verdict is Verdict.WRITTEN
-    wrote = any(answer.event != "unchanged" for answer in delivered.answers)
+    wrote = any(answer.event not in _NOTHING_WRITTEN for answer in delivered.answers)
     state = _STATES.get(delivered.verdict, State.MIGRATED if wrote else State.UNCHANGED)
     if written and prepared.left_out:
         state = State.SKIPPED
@@ -27,6 +28,7 @@ def settlement(prepared: Prepared, delivered: Delivered) -> Settlement:
         state=state,
         reason=delivered.reason or prepared.left_out if written else delivered.reason,
         field=delivered.field,
+        awaiting=prepared.awaiting if written else None,
         mapping_version=prepared.mapping_version,
         attempts=tuple(_attempt(each) for each in delivered.answers),
         targets=_written(prepared, delivered) if written else _doubted(delivered),
@@ -39,20 +41,35 @@ def _written(prepared: Prepared, delivered: Delivered) -> tuple[Target, ...]:
     absent = (
         Target(each.resource_type, name, deleted=True)
         for each in prepared.submission.members
-        if each.body is None and (name := member_token(each)) not in answered
+        if each.deletes and (name := member_token(each)) not in answered
     )
     return (*(_target(prepared, each) for each in delivered.answers), *absent)
 
 
 def _doubted(delivered: Delivered) -> tuple[Target, ...]:
-    """Medplum holds something else than we believed: no row may count as unchanged against it."""
-    if delivered.reason not in (EDITED, GONE):
-        return ()
-    return tuple(
-        Target(each.resource_type, member_token(each), each.fhir_id, each.version_id)
-        for each in delivered.submission.members
-        if each.body is not None and each.fhir_id is not None
-    )
+    """What is in Medplum although the submission did not end well.
+
+    Half of a group that was sent apart was written, and is found by it later. Of what an edit or
+    an incomplete rollback left, only the id is known: no row counts as unchanged against it. The
+    others keep the prints of what was sent: their last version may be ours, unconfirmed.
+    """
+    here = {
+        member_token(each.member): Target(
+            each.member.resource_type,
+            member_token(each.member),
+            each.fhir_id,
+            each.version_id,
+            deleted=each.member.deletes,
+        )
+        for each in delivered.answers
+        if each.event not in NOT_WRITTEN or each.event == "left-behind"
+    }
+    edited = {member_token(each.member) for each in delivered.answers if each.event == "edit-found"}
+    for each in delivered.submission.members:
+        name = member_token(each)
+        if name in edited and not each.deletes and each.fhir_id is not None:
+            here[name] = Target(each.resource_type, name, each.fhir_id, each.version_id)
+    return tuple(each for each in here.values() if each.fhir_id is not None)
 
 
 def _attempt(answer: Answer) -> Attempt:
@@ -77,5 +94,5 @@ def _target(prepared: Prepared, answer: Answer) -> Target:
         answer.fhir_id,
         answer.version_id,
         prepared.fingerprints.get(name),
-        deleted=answer.member.body is None,
+        deleted=answer.member.deletes,
     )

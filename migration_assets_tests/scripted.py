@@ -3,14 +3,14 @@
 Stands in for the legacy API only where a test must decide what is served and when it breaks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from migration_assets.errors import Transient
 from migration_assets.fhir.identifiers import identifier_system
 from migration_assets.fhir.references import reference
-from migration_assets.legacy import PulledPage, PulledRow
+from migration_assets.legacy import Presence, PulledPage, PulledRow, Sighting
 from migration_assets.mapping import Mapping, Quarantined, Resource, Row, Skip, Step
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,6 +63,20 @@ def patient(row: Patient) -> Resource:
     return made
 
 
+def practice(row: Organization) -> Resource:
+    """A mapping with a back-reference: the patient it was made for loads later."""
+    made: Resource = {
+        "resourceType": "Organization",
+        "identifier": [{"system": identifier_system("Organization"), "value": row.id}],
+        "name": row.name or row.id,
+        "extension": [{"url": "http://example.org/size", "valueInteger": 1}],
+    }
+    if row.parent:
+        founder = reference("Patient", row.parent)
+        made["extension"].append({"url": "http://example.org/founder", "valueReference": founder})
+    return made
+
+
 ORGANIZATIONS = Mapping(
     stream="organizations",
     row=Organization,
@@ -70,6 +84,15 @@ ORGANIZATIONS = Mapping(
     build=organization,
     version="1.0.0",
     step=Step.ORGANIZATIONS,
+)
+PRACTICES = Mapping(
+    stream="organizations",
+    row=Organization,
+    resource_type="Organization",
+    build=practice,
+    version="1.0.0",
+    step=Step.ORGANIZATIONS,
+    back_references=("Organization.extension.valueReference",),
 )
 PATIENTS = Mapping(
     stream="patients",
@@ -83,12 +106,19 @@ PATIENTS = Mapping(
 
 
 class ScriptedSource:
-    """Serves rows by change time, a few per page; fails before page ``fail_at`` of a pull."""
+    """Serves rows by change time, a few per page; fails before page ``fail_at`` of a pull.
+
+    ``before_page`` is called with each page's number. A stream in ``sightings`` can be asked for
+    one row.
+    """
 
     def __init__(self, page_size: int = 2) -> None:
         self.rows: dict[str, list[PulledRow]] = {"organizations": [], "patients": []}
         self.page_size = page_size
         self.fail_at: int | None = None
+        self.before_page: Callable[[int], None] | None = None
+        self.sightings: dict[str, Callable[[str], Sighting]] = {}
+        self.span: tuple[datetime | None, datetime | None] = (None, None)
         self.now = NOW
 
     def put(self, stream: str, key: str, *, at: int = 0, **content: Any) -> None:
@@ -103,11 +133,24 @@ class ScriptedSource:
         last = self.rows[stream].pop()
         self.rows[stream].append(PulledRow(key, last.row, last.changed_at, True, None))
 
+    def drop(self, stream: str, key: str) -> PulledRow:
+        """Take a row out without a trace, and give it back to whoever wants to put it in again."""
+        (dropped,) = (each for each in self.rows[stream] if each.key == key)
+        self.rows[stream].remove(dropped)
+        return dropped
+
     def pages(
-        self, stream: str, since: datetime | None, until: datetime | None
+        self,
+        stream: str,
+        since: datetime | None,
+        until: datetime | None,
+        *,
+        parents: Iterable[str] | None = None,
+        known_parents: Callable[[str], bool] | None = None,
+        whole: bool = False,
     ) -> Iterator[PulledPage]:
         """What the legacy puller yields."""
-        rows = sorted(self.rows[stream], key=lambda each: (each.changed_at or START, each.key))
+        rows = sorted(self.rows[stream], key=lambda each: (each.changed_at or START, str(each.key)))
         kept = [
             each
             for each in rows
@@ -120,4 +163,38 @@ class ScriptedSource:
         for number, start in enumerate(range(0, max(len(kept), 1), self.page_size)):
             if number == self.fail_at:
                 raise Transient("the source went down")
+            if self.before_page is not None:
+                self.before_page(number)
             yield PulledPage(tuple(kept[start : start + self.page_size]), self.now)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def acknowledge(self, stream: str) -> Iterator[PulledPage]:
+        """Nothing here is marked as read."""
+        return iter(())
+
+    def time_slack(self, stream: str) -> timedelta:
+        """Times here are instants."""
+        return timedelta(0)
+
+    def floored(self, stream: str, moment: datetime) -> datetime:
+        """Times here are exact."""
+        return moment
+
+    def asks_for(self, stream: str) -> tuple[datetime | None, datetime | None]:
+        """Everything, unless the test says otherwise."""
+        return self.span
+
+    def can_look_up(self, stream: str) -> bool:
+        """Where the test says how it answers."""
+        return stream in self.sightings
+
+    def look_up(self, stream: str, key: str) -> Sighting:
+        """As the test says."""
+        return self.sightings[stream](key)
+
+    def asked_honestly(self, key: str) -> Sighting:
+        """What an honest source answers of an organization."""
+        found = [each for each in self.rows["organizations"] if each.key == key]
+        return Sighting(Presence.PRESENT, found[0]) if found else Sighting(Presence.GONE)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from migration_assets.adoption import Phase, Standing, Strategy, read_adoption
+from migration_assets.adoption import Authority, Phase, Standing, Strategy, read_adoption
 from migration_assets.errors import Permanent
 
 
@@ -37,6 +37,13 @@ def test_the_exclusive_strategy_must_be_declared() -> None:
     assert adoption.standing("B").strategy is Strategy.EXCLUSIVE
 
 
+def test_nobody_is_the_owner_of_a_type_by_default() -> None:
+    """Whose write wins is the clinic's decision: until it is declared a conflict is a question."""
+    adoption = read_adoption('A = "backfill"\n[B]\nphase = "read"\nauthority = "legacy"')
+    assert adoption.standing("A").authority is None
+    assert adoption.standing("B").authority is Authority.LEGACY
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -44,6 +51,7 @@ def test_the_exclusive_strategy_must_be_declared() -> None:
         ("Patient = 3", "Patient"),
         ('[Patient]\nphase = "backfill"\nspeed = 1', "Patient"),
         ('[Patient]\nstrategy = "mine"', "strategies"),
+        ('[Patient]\nauthority = "us"', "authorities"),
         ("Patient =", "not TOML"),
     ],
 )

@@ -5,14 +5,15 @@ runs off at any call into the account or Medplum, before or after it took effect
 follow, and Medplum must hold, by search, just what the mappings make of the living rows.
 """
 
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial, wraps
+from functools import partial
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any, ClassVar
 
 import hypothesis.strategies as st
@@ -28,15 +29,16 @@ from migration_assets.fhir.references import ConditionalReference, reference, wi
 from migration_assets.manifest import Manifest, State, token
 from migration_assets.mapping import Mapping as FhirMapping
 from migration_assets.mapping import Related, Resource, Row, Skip, Step
-from migration_assets.medplum import Ambiguous, Deliverer, MedplumClient
-from migration_assets.pipeline import Run, Window, land, migrate
-from migration_assets_tests.scripted import ScriptedSource
+from migration_assets.medplum import Deliverer, MedplumClient
+from migration_assets.pipeline import land, migrate
+from migration_assets.run import Run, Way, Window
+from migration_assets_tests.delivery.cut_off import LOST_ANSWER, Crash, Doom, Mortal, MortalFhir
+from migration_assets_tests.scripted import START, ScriptedSource
 
 SECRET = "invented"
 ORGANIZATION, VISIT = "organizations", "visits"
 KEYS = ("A", "B")
 IDENTIFIERS = ("A", "B", "C")
-LOST_ANSWER = "lost answer"
 TYPES = ("Organization", "Encounter", "ClinicalImpression")
 QUIET_RUNS = 4  # an identifier freed in one run is taken over in the next; a chain has three
 
@@ -120,70 +122,6 @@ ADOPTION = {
 }
 
 
-class Crash(BaseException):
-    """The process ends here."""
-
-
-@dataclass
-class Doom:
-    """Cuts a run off at the nth call of a method, before or after the call took effect.
-
-    The nth bundle may also be carried out and its answer get lost, which a run survives.
-    """
-
-    method: str = ""
-    at: int = 0
-    after: bool = False
-    calls: Counter[str] = field(default_factory=Counter)
-
-    def around(self, method: str, call: Callable[[], Any]) -> Any:
-        """Make the call, unless this is the one."""
-        self.calls[method] += 1
-        due = method == self.method and self.calls[method] == self.at
-        if due and not self.after:
-            raise Crash
-        made = call()
-        if due:
-            raise Crash
-        return made
-
-
-class Mortal:
-    """Stands before the account or Medplum's client, and may not return from a call."""
-
-    def __init__(self, behind: Any, doom: Doom) -> None:
-        self._behind = behind
-        self._doom = doom
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._behind, name)
-        if not callable(found) or name == "lease":  # a lease is its holder's until it goes stale
-            return found
-
-        @wraps(found)
-        def call(*arguments: Any, **named: Any) -> Any:
-            return self._doom.around(name, lambda: found(*arguments, **named))
-
-        return call
-
-
-class MortalFhir(Mortal):
-    """As Mortal, and a bundle's answer may get lost."""
-
-    def post_bundle(self, body: bytes, entries: int) -> list[dict[str, Any]]:
-        """Carry the bundle out; then answer, or not."""
-
-        def call() -> list[dict[str, Any]]:
-            return list(self._behind.post_bundle(body, entries))
-
-        answer = self._doom.around("post_bundle", call)
-        try:
-            self._doom.around(LOST_ANSWER, lambda: None)
-        except Crash:
-            raise Ambiguous("the connection was reset") from None
-        return list(answer)
-
-
 @dataclass
 class World:
     """The living rows as the test knows them."""
@@ -229,7 +167,7 @@ DOOMS = st.one_of(
     st.none(),
     st.tuples(
         st.sampled_from(
-            ["post_bundle", LOST_ANSWER, "settle", "intend", "search", "land_last", "former_ids"]
+            ["post_bundle", LOST_ANSWER, "settle", "intend", "search", "land", "former_ids"]
         ),
         st.integers(1, 3),
         st.booleans(),
@@ -250,12 +188,10 @@ class Migration(RuleBasedStateMachine):
         self.client = MedplumClient(
             self.sandbox.base_url, self.sandbox.client_id, SecretStr(SECRET)
         )
-        self.folder = TemporaryDirectory()
+        self.folder = Path(mkdtemp())  # no finalizer that would complain in another test
         self.seconds = count(1)
         self.now = datetime(2026, 11, 15, tzinfo=UTC)
-        self.manifest = Manifest(
-            f"sqlite:///{Path(self.folder.name) / 'manifest.db'}", clock=lambda: self.now
-        )
+        self.manifest = Manifest(f"sqlite:///{self.folder / 'manifest.db'}", clock=lambda: self.now)
         self.source = ScriptedSource(page_size=2)
         self.source.rows = {ORGANIZATION: [], VISIT: []}
         self.world = World()
@@ -266,11 +202,13 @@ class Migration(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """The quiet end, and the law."""
-        for _ in range(QUIET_RUNS):
-            self._run(Doom(), "shared", whole=True)
-        self._check()
-        self.manifest.close()
-        self.folder.cleanup()
+        try:
+            for _ in range(QUIET_RUNS):
+                self._run(Doom(), "shared", whole=True)
+            self._check()
+        finally:
+            self.manifest.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     # -- the source -----------------------------------------------------------------------------
 
@@ -279,7 +217,7 @@ class Migration(RuleBasedStateMachine):
             own = key if content["identifier"] == "own" else content["identifier"]
             parent = None if content["parent"] == own else content["parent"]
             content = {**content, "identifier": own, "parent": parent}
-        self.source.put(stream, key, at=next(self.seconds), **content)
+        self.source.put(stream, key, at=self._tick(), **content)
         self.world.living[stream, key] = {"id": key, **content}
         held = self.world.former.setdefault((stream, key), set())
         held.update(_token(each) for each in self.world.made(stream, key))
@@ -289,7 +227,13 @@ class Migration(RuleBasedStateMachine):
             self._put(stream, key, content)
         else:  # deleted at the source, whether or not it was ever seen
             self.world.living.pop((stream, key), None)
-            self.source.delete(stream, key, at=next(self.seconds))
+            self.source.delete(stream, key, at=self._tick())
+
+    def _tick(self) -> int:
+        """The next second by the source's clock: a mark far ahead of all rows would hide them."""
+        second = next(self.seconds)
+        self.source.now = START + timedelta(seconds=second)
+        return second
 
     # -- runs -----------------------------------------------------------------------------------
 
@@ -308,7 +252,7 @@ class Migration(RuleBasedStateMachine):
         )
         for mapping in (ORGANIZATIONS, VISITS):
             mark = None if whole else self.manifest.high_water_mark(mapping.stream)
-            land(run, mapping, Window(mark, None, reopen=whole))
+            land(run, mapping, Window(mark, None, way=Way.BACKFILL if whole else Way.INCREMENTAL))
             migrate(run, mapping)
 
     @rule(

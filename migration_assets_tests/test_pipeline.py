@@ -1,6 +1,7 @@
 """The spine: land, prepare, deliver, settle, against a real account and a real router."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from migration_assets.errors import Transient
 from migration_assets.fhir.identifiers import identifier_system
 from migration_assets.manifest import Manifest, State
 from migration_assets.medplum import Ambiguous, Fhir, MedplumClient
-from migration_assets.pipeline import SETTLE_LAG, Run, Window, Worked, land, migrate
+from migration_assets.pipeline import Worked, land, migrate
+from migration_assets.run import SETTLE_LAG, Run, Way, Window
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.scripted import NOW, ORGANIZATIONS, PATIENTS, START, ScriptedSource
 
@@ -137,22 +139,53 @@ def test_a_row_waits_for_its_reference_and_its_arrival_releases_it(
     everything(new_run())
     assert reasons(account) == {("awaiting-reference", "Patient.managingOrganization")}
     source.put("organizations", "O1", at=5)
-    everything(new_run(), Window(START + timedelta(seconds=1), None, reopen=False))
+    everything(new_run(), Window(START + timedelta(seconds=1), None, way=Way.INCREMENTAL))
     assert states(account, "patients") == {State.MIGRATED: 1}
 
 
 def test_a_reference_to_what_somebody_else_wrote_into_medplum_is_found(
     new_run: NewRun, source: ScriptedSource, account: Manifest, client: MedplumClient
 ) -> None:
-    body = (
-        b'{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"POST",'
-        b'"url":"Organization"},"resource":{"resourceType":"Organization","name":"theirs",'
-        b'"identifier":[{"system":"%s","value":"O1"}]}}]}'
-    )
-    client.post_bundle(body % identifier_system("Organization").encode(), 1)
+    client.post_bundle(_organization_of_others("O1"), 1)
     source.put("patients", "P1", organization="O1")
     everything(new_run())
     assert states(account, "patients") == {State.MIGRATED: 1}
+
+
+def test_a_target_that_somebody_else_wrote_later_releases_who_waits_for_it(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, client: MedplumClient
+) -> None:
+    """Its own row will never land here, and the waiting row does not change any more."""
+    source.put("patients", "P1", organization="O1")
+    everything(new_run())
+    assert reasons(account) == {("awaiting-reference", "Patient.managingOrganization")}
+    client.post_bundle(_organization_of_others("O1"), 1)
+    migrate(new_run(), PATIENTS)
+    assert states(account, "patients") == {State.MIGRATED: 1}
+
+
+def test_a_create_only_type_is_seeded_once_and_what_was_there_stays(
+    new_run: NewRun, source: ScriptedSource, account: Manifest, client: MedplumClient
+) -> None:
+    seeded = replace(ORGANIZATIONS, create_only=True)
+    client.post_bundle(_organization_of_others("O1"), 1)
+    for name in ("ours", "ours, changed"):
+        for key in ("O1", "O2"):
+            source.put("organizations", key, name=f"{name} {key}")
+        land(new_run(), seeded, ALL)
+        migrate(new_run(), seeded)
+        held = {each["name"] for each in client.search("Organization", {})}
+        assert held == {"theirs", "ours O2"}
+    assert states(account, "organizations") == {State.UNCHANGED: 2}
+
+
+def _organization_of_others(key: str) -> bytes:
+    body = (
+        b'{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"POST",'
+        b'"url":"Organization"},"resource":{"resourceType":"Organization","name":"theirs",'
+        b'"identifier":[{"system":"%s","value":"%s"}]}}]}'
+    )
+    return body % (identifier_system("Organization").encode(), key.encode())
 
 
 def test_a_parent_that_comes_after_its_child_is_resolved_in_the_same_run(
@@ -220,8 +253,8 @@ def test_a_source_that_dies_midway_keeps_what_landed_and_does_not_move_the_mark(
         source.put("organizations", f"O{n}", at=n)
     source.fail_at = 2
     with pytest.raises(Transient):
-        everything(new_run())
-    assert account.high_water_mark("organizations") is None
+        everything(new_run(), Window(START, None, way=Way.INCREMENTAL))
+    assert account.high_water_mark("organizations") == NOW - SETTLE_LAG
     assert states(account, "organizations") == {State.PENDING: 2}
     source.fail_at = None
     everything(new_run())
@@ -302,13 +335,38 @@ def test_a_record_deleted_in_medplum_by_somebody_else_is_for_a_person_to_look_at
     assert client.count("Patient") == 0
 
 
-def test_a_window_that_does_not_reach_now_never_moves_the_mark(
+def test_the_incremental_start_is_fixed_before_the_first_slice(
     new_run: NewRun, source: ScriptedSource, account: Manifest
 ) -> None:
+    """A row that changes while older slices are read leaves its slice: who reads it then?"""
     source.put("organizations", "O1")
-    land(new_run(), ORGANIZATIONS, Window(None, START + timedelta(days=1), partition="2026-01"))
-    assert account.high_water_mark("organizations") is None
-    assert list(account.pulled_windows("organizations")) == ["2026-01"]
+    source.put("organizations", "O2", at=200_000)
+    land(new_run(), ORGANIZATIONS, Window(None, START + timedelta(days=1), partition="2026-01-01"))
+    assert account.high_water_mark("organizations") == NOW - SETTLE_LAG
+    source.now = NOW + timedelta(hours=1)
+    changed = int((source.now - START).total_seconds()) - 60
+    source.put("organizations", "O2", name="changed", at=changed)
+    later = Window(START + timedelta(days=1), START + timedelta(days=9), partition="2026-01-02")
+    land(new_run(), ORGANIZATIONS, later)
+    assert sum(states(account, "organizations").values()) == 1
+    mark = account.high_water_mark("organizations")
+    land(new_run(), ORGANIZATIONS, Window(mark, None, way=Way.INCREMENTAL))
+    assert sum(states(account, "organizations").values()) == 2
+
+
+def test_a_backfill_never_moves_the_mark_over_what_was_not_pulled_yet(
+    new_run: NewRun, source: ScriptedSource, account: Manifest
+) -> None:
+    """Pulling stood still since the mark: the open month alone says nothing of the one before."""
+    source.put("organizations", "O1")
+    land(new_run(), ORGANIZATIONS, ALL)
+    source.now = NOW + timedelta(days=40)
+    open_month = NOW + timedelta(days=30)
+    missed = int((NOW + timedelta(days=10) - START).total_seconds())
+    source.put("organizations", "O2", at=missed)
+    source.put("organizations", "O3", at=missed + 25 * 86_400)
+    land(new_run(), ORGANIZATIONS, Window(open_month, None, partition="2026-12"))
+    assert account.high_water_mark("organizations") == NOW - SETTLE_LAG
 
 
 def test_an_identifier_that_two_rows_claim_overwrites_nobody(

@@ -67,6 +67,11 @@ def demo(
             f"{len(made.updated)} updated, {len(made.inserted)} new, {len(made.deleted)} deleted"
         )
         out.print(f"The clinic went on working: {numbers} rows.")
+        if made.erased:
+            out.print(
+                f"{len(made.erased)} more vanished without a trace, which no change time tells: "
+                "`migration sweep` finds them."
+            )
     out.print("Starting the legacy API and the Medplum sandbox …")
     with services(home) as running:
         variables = home.environment(running.clinic.base_url, running.sandbox.base_url)

@@ -40,7 +40,7 @@ def print_json(value: Any) -> None:
 
 def balance_table(balances: Sequence[TypeBalance]) -> Table:
     """The balance per type, and its sum over the types with rows of their own."""
-    table = _table("Balance: every row has an outcome")
+    table = plain_table("Balance: every row has an outcome")
     table.add_column("type", no_wrap=True)
     for name in ("rows", *STATE_STYLES):
         style = STATE_STYLES.get(name, "")
@@ -62,7 +62,7 @@ def balance_table(balances: Sequence[TypeBalance]) -> Table:
 
 def exceptions_table(found: Iterable[tuple[str, Exceptions]]) -> Table:
     """What did not arrive, why, and a few keys to look at."""
-    table = _table("What did not arrive, and why")
+    table = plain_table("What did not arrive, and why")
     for name in ("type", "state", "reason"):
         table.add_column(name, no_wrap=True)
     table.add_column("at", overflow="fold")
@@ -77,13 +77,16 @@ def exceptions_table(found: Iterable[tuple[str, Exceptions]]) -> Table:
             each.reason,
             each.field,
             str(each.count),
-            ", ".join(_short(key) for key in each.example_keys),
+            ", ".join(short_key(key) for key in each.example_keys),
         )
     return table
 
 
-def _table(title: str) -> Table:
-    """Without frames: 80 columns are to hold a type's name and seven numbers."""
+def plain_table(title: str) -> Table:
+    """An empty table as all verbs show them.
+
+    Without frames: 80 columns are to hold a type's name and seven numbers.
+    """
     return Table(
         title=f"\n{title}",
         title_justify="left",
@@ -99,6 +102,7 @@ def _number(number: int) -> str:
     return f"{number:,}" if number else "·"
 
 
-def _short(key: str, longest: int = 24) -> str:
+def short_key(key: str, longest: int = 24) -> str:
+    """A key on one line: escaped where it cannot be printed, cut where it is long."""
     shown = key.encode("unicode_escape").decode() if not key.isprintable() else key
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"

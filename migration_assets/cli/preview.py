@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from migration_assets.cli.output import console, print_json
+from migration_assets.cli.version_change import show_version_change
 from migration_assets.connections import Connections
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
@@ -21,17 +22,29 @@ from migration_assets.preparation import Preview
 from migration_assets.preparation import preview as preview_row
 from migration_assets.settings import read_settings
 
+_SHOWN = 3
+
 
 def preview(
     resource_type: Annotated[str, typer.Argument(metavar="TYPE", help="A FHIR type: Patient")],
-    limit: Annotated[int, typer.Option(min=1, help="How many rows to show.")] = 3,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many rows [default: 3].")] = None,
     key: Annotated[list[str] | None, typer.Option(help="Show the row with this key.")] = None,
     live: Annotated[bool, typer.Option(help="Ask the legacy API, not the landed rows.")] = False,  # noqa: FBT002 - typer's way
+    since_version: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--since-version", help="What the new version changes of what is settled."),
+    ] = False,
+    show_values: Annotated[  # noqa: FBT002
+        bool, typer.Option("--show-values", help="With --since-version: values too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,  # noqa: FBT002
 ) -> None:
     """Show what rows of a type become, beside the rows. It prints patient data to your terminal.
 
     Rows on account are used if there are any, else one page is pulled. Nothing is written.
+
+    With --since-version every landed row that another version settled is mapped again (or --limit
+    of them), and what would change is counted; no patient data is shown but with --show-values.
     """
     settings = read_settings()
     found = discover(*([settings.mappings] if settings.mappings else []))
@@ -39,7 +52,11 @@ def preview(
     if mapping is None:
         types = ", ".join(name for each in found.values() for name in each.types)
         raise Permanent(f"No mapping makes {resource_type}. There are: {types}.")
-    rows = _rows(Connections(settings, before_use=before_use), mapping, limit, key or [], live=live)
+    connections = Connections(settings, before_use=before_use)
+    if since_version:
+        show_version_change(connections, mapping, limit, values=show_values, as_json=as_json)
+        return
+    rows = _rows(connections, mapping, limit or _SHOWN, key or [], live=live)
     previews = [preview_row(mapping, name, row) for name, row in rows]
     if as_json:
         print_json([_plain(each) for each in previews])
@@ -61,12 +78,12 @@ def _nothing_found(stream: str, *, keys: bool, live: bool) -> str:
 def _rows(
     connections: Connections, mapping: Mapping[Any], limit: int, keys: list[str], *, live: bool
 ) -> Iterator[tuple[str, Any]]:
-    if not live:
-        with connections.manifest() as manifest:
+    with connections.manifest() as manifest:
+        if not live:
             units = manifest.landed_units(mapping.stream, limit=limit, keys=keys)
-        if units or keys:
-            return ((each.key, each.row) for each in units)
-    page = connections.puller().first_page(mapping.stream)
+            if units or keys:
+                return ((each.key, each.row) for each in units)
+        page = connections.puller(manifest).first_page(mapping.stream)
     pulled = (each for each in page.rows if not keys or each.key in keys)
     return ((str(each.key), each.row) for each in itertools.islice(pulled, limit))
 

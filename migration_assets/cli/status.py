@@ -8,6 +8,7 @@ from migration_assets.cli.output import balance_table, console, exceptions_table
 from migration_assets.connections import Connections
 from migration_assets.manifest import State
 from migration_assets.mappings import discover
+from migration_assets.pausing import told
 from migration_assets.reconciliation.balance import exceptions_by_type, type_balances
 from migration_assets.settings import read_settings
 
@@ -21,7 +22,13 @@ def status(
     with Connections(settings).manifest() as manifest:
         balances = type_balances(manifest, found.values())
         exceptions = exceptions_by_type(manifest, found.values())
+        standing = manifest.pauses.standing()
         marks = {each.stream: manifest.high_water_mark(each.stream) for each in found.values()}
+    paused = [
+        (each.resource_type, standing[each.stream])
+        for each in found.values()
+        if each.stream in standing
+    ]
     holds = all(each.balance.holds for each in balances)
     if as_json:
         print_json(
@@ -38,6 +45,17 @@ def status(
                     for resource_type, each in exceptions
                 ],
                 "marks": {name: mark and mark.isoformat() for name, mark in marks.items()},
+                "paused": [
+                    {
+                        "type": resource_type,
+                        "since": each.at.isoformat(),
+                        "run": each.run_id,
+                        "failed": each.failed,
+                        "of": each.seen,
+                        "reasons": dict(each.reasons),
+                    }
+                    for resource_type, each in paused
+                ],
                 "balance_holds": holds,
             }
         )
@@ -46,6 +64,8 @@ def status(
         out.print(balance_table(balances))
         if exceptions:
             out.print(exceptions_table(exceptions))
+        for resource_type, each in paused:
+            out.print(told(each, resource_type), style="yellow", markup=False)
         pending = sum(each.balance.by_state[State.PENDING] for each in balances if not each.within)
         if pending:
             out.print(f"{pending:,} rows are pending: materialize their types to settle them.")

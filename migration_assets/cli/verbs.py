@@ -5,7 +5,24 @@ Belongs here: which verbs there are. Does not belong here: what one does (a file
 
 import typer
 
-from migration_assets.cli import check, demo, preview, status
+from migration_assets.cli import (
+    assign,
+    check,
+    demo,
+    describe,
+    exceptions,
+    preview,
+    profile,
+    quota,
+    redeliver,
+    register,
+    rehearse,
+    remap,
+    resume,
+    status,
+    sweep,
+    undo,
+)
 
 VERBS = typer.Typer(
     name="migration",
@@ -15,6 +32,18 @@ VERBS = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with locals would print rows
 )
 VERBS.command("demo")(demo.demo)
+VERBS.command("describe")(describe.describe)
 VERBS.command("check")(check.check)
 VERBS.command("preview")(preview.preview)
+VERBS.command("profile")(profile.profile)
+VERBS.command("register")(register.register)
 VERBS.command("status")(status.status)
+VERBS.command("exceptions")(exceptions.exceptions)
+VERBS.command("assign")(assign.assign)
+VERBS.command("redeliver")(redeliver.redeliver)
+VERBS.command("resume")(resume.resume)
+VERBS.command("sweep")(sweep.sweep)
+VERBS.command("quota")(quota.quota)
+VERBS.command("undo")(undo.undo)
+VERBS.command("remap")(remap.remap)
+VERBS.command("rehearse")(rehearse.rehearse)

@@ -12,6 +12,7 @@ from migration_assets.connections import Connections
 from migration_assets.defs.assets import legacy_stream, migration_asset
 from migration_assets.defs.incremental import change_sensor, incremental_job, nightly_schedule
 from migration_assets.defs.partitions import change_time_partitions
+from migration_assets.defs.sweeps import sweep_job, sweep_schedule
 from migration_assets.mapping import Mapping
 from migration_assets.mappings import discover
 from migration_assets.settings import Settings, read_settings
@@ -32,15 +33,18 @@ def build_definitions(
     folders = [settings.mappings] if settings.mappings else []
     found = list((mappings if mappings is not None else discover(*folders)).values())
     partitions = change_time_partitions(settings)
-    job = incremental_job(found)
+    job, sweeping = incremental_job(found), sweep_job(found)
     return dg.Definitions(
         assets=[
             *(legacy_stream(each) for each in found),
             *(migration_asset(each, partitions) for each in found),
         ],
-        jobs=[job],
+        jobs=[job, sweeping],
         sensors=[change_sensor(found, partitions, job)],
-        schedules=[nightly_schedule(found, partitions, job)],
+        schedules=[
+            nightly_schedule(found, partitions, job),
+            sweep_schedule(found, partitions, sweeping),
+        ],
         resources={"connections": connections or Connections(settings)},
         executor=dg.in_process_executor,
     )

@@ -7,7 +7,8 @@ lives"). At most one run per tick, none while one is active, fewer and fewer aft
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from migration_assets.defs.assets import asset_key, op_name
 from migration_assets.errors import MigrationError
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
-from migration_assets.pipeline import Puller
+from migration_assets.run import Puller
 
 JOB = "incremental_pull"
 MODE_TAG = "migration/mode"
@@ -53,23 +54,28 @@ def incremental_request(
     first_key: str,
     *,
     run_key: str | None = None,
+    paused: Collection[str] = (),
 ) -> dg.RunRequest:
     """One run over every type, for the partitions from ``first_key`` to the open one.
 
     All types, although one stream changed: a new organization releases patients awaiting it, and
-    asking a quiet stream costs one request.
+    asking a quiet stream costs one request. Those of ``paused`` streams are left out: they would
+    fail, and take with them what comes after.
     """
+    going = [each for each in mappings if each.stream not in paused]
     last_key = str(partitions.get_last_partition_key())
     span = {
         "dagster/asset_partition_range_start": first_key,
         "dagster/asset_partition_range_end": last_key,
     }
-    config = {op_name(each): {"config": {"incremental": True}} for each in mappings}
+    config = {op_name(each): {"config": {"incremental": True}} for each in going}
+    keys = [asset_key(name) for each in going for name in each.types]
     return dg.RunRequest(
         run_key=run_key,
         partition_key=last_key if first_key == last_key else None,
         tags=span if first_key != last_key else {},
         run_config={"ops": config},
+        asset_selection=keys if paused else None,
     )
 
 
@@ -96,22 +102,31 @@ def change_sensor(
         failures = _failures(context, state)
         try:
             with connections.manifest() as manifest:
-                marks, changed = _probe(mappings, connections.puller(), manifest)
+                paused = manifest.pauses.standing()
+                going = [each for each in mappings if each.stream not in paused]
+                with closing(connections.puller(manifest)) as puller:
+                    marks, changed = _probe(going, puller, manifest)
         except MigrationError as error:
             return _backed_off(str(error), failures + 1, now)
+        still = _still(mappings, paused)
         unseeded = [each for each, mark in marks.items() if mark is None]
         if unseeded:
             return dg.SkipReason(
                 f"No mark yet for {', '.join(unseeded)}: materialize their partitions first."
             )
         if not changed:
-            return dg.SensorResult(
-                skip_reason="No change past the marks.", cursor=_cursor(failures, 0)
-            )
+            said = f"No change past the marks. {still}".rstrip()
+            return dg.SensorResult(skip_reason=said, cursor=_cursor(failures, 0))
+        if still:
+            context.log.warning(still)
         oldest = min(mark for mark in marks.values() if mark is not None) - timedelta(days=1)
         wait = _wait(failures).total_seconds() if failures else 0
         return dg.SensorResult(
-            [incremental_request(mappings, partitions, _key_for(partitions, oldest))],
+            [
+                incremental_request(
+                    mappings, partitions, _key_for(partitions, oldest), paused=paused
+                )
+            ],
             cursor=_cursor(failures, now + wait if wait else 0),
         )
 
@@ -130,17 +145,34 @@ def nightly_schedule(
         description="One incremental pull a night, should the sensor be off or have missed one.",
     )
     def _schedule(
-        connections: dg.ResourceParam[Connections],
+        context: dg.ScheduleEvaluationContext, connections: dg.ResourceParam[Connections]
     ) -> dg.RunRequest | dg.SkipReason:
         with connections.manifest() as manifest:
-            marks = [manifest.high_water_mark(each.stream) for each in mappings]
+            paused = manifest.pauses.standing()
+            going = [each for each in mappings if each.stream not in paused]
+            marks = [manifest.high_water_mark(each.stream) for each in going]
+        still = _still(mappings, paused)
+        if not going:
+            return dg.SkipReason(still)
+        if still:
+            context.log.warning(still)
         known = [mark for mark in marks if mark is not None]
         if len(known) < len(marks):
             return dg.SkipReason("Some stream has no mark yet: materialize its partitions first.")
         oldest = min(known) - timedelta(days=1)
-        return incremental_request(mappings, partitions, _key_for(partitions, oldest))
+        return incremental_request(
+            mappings, partitions, _key_for(partitions, oldest), paused=paused
+        )
 
     return _schedule
+
+
+def _still(mappings: Sequence[Mapping[Any]], paused: Collection[str]) -> str:
+    """Which types stand still and how they go on, in a sentence; empty if none does."""
+    names = [each.resource_type for each in mappings if each.stream in paused]
+    if not names:
+        return ""
+    return f"Paused: {', '.join(names)}; `migration resume` lets them go on (see migration status)."
 
 
 def _probe(

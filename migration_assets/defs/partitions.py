@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from migration_assets.pipeline import Window
+from migration_assets.run import Way, Window
 from migration_assets.settings import Settings
 
 
@@ -52,5 +52,5 @@ def windows(
             made.append(Window(since, until, partition=key))
         elif until is None or until > reach:
             clipped = max(since, reach) if since and made else reach
-            made.append(Window(clipped, until, reopen=False))
+            made.append(Window(clipped, until, way=Way.INCREMENTAL))
     return made

@@ -31,6 +31,7 @@ class Changed(NamedTuple):
     updated: list[tuple[str, str]]
     inserted: list[tuple[str, str]]
     deleted: list[tuple[str, str]]
+    erased: list[tuple[str, str]]
 
 
 def _new_phone(row: dict[str, Any], random: Random) -> None:
@@ -59,9 +60,18 @@ _DELETED_FROM = ("prescriptions", "diagnostic_reports")  # nothing refers to the
 
 
 def change(
-    store: ClinicStore, *, seed: int, updates: int, inserts: int, deletes: int, now: datetime
+    store: ClinicStore,
+    *,
+    seed: int,
+    updates: int,
+    inserts: int,
+    deletes: int,
+    now: datetime,
+    erasures: int = 0,
 ) -> Changed:
     """Make so many changes, dated ``now``, and say which; every key occurs once.
+
+    A deleted row leaves a tombstone, an erased one leaves nothing: only a sweep finds that.
 
     Raises:
         Permanent: the clinic is too small for that many.
@@ -71,17 +81,19 @@ def change(
     # All is chosen before anything is written: what cannot be done is not half done.
     updated = [_pick(store, random, tuple(_UPDATES), taken) for _ in range(updates)]
     deleted = [_pick(store, random, _DELETED_FROM, taken) for _ in range(deletes)]
+    erased = [_pick(store, random, _DELETED_FROM, taken) for _ in range(erasures)]
     inserted = [_new(store, random, number, now) for number in range(inserts)]
     for stream, key, row in updated:
         _UPDATES[stream](row, random)
         store.put(stream, key, row, now=now)
     for stream, key, _row in deleted:
         store.delete(stream, key, now=now)
+    for stream, key, _row in erased:
+        store.erase(stream, key)
     for stream, key, row in inserted:
         store.put(stream, key, row, now=now)
-    return Changed(
-        *([(stream, key) for stream, key, _ in kind] for kind in (updated, inserted, deleted))
-    )
+    kinds = (updated, inserted, deleted, erased)
+    return Changed(*([(stream, key) for stream, key, _ in kind] for kind in kinds))
 
 
 def _pick(

@@ -231,6 +231,15 @@ class ClinicStore:
             ).rowcount
         )
 
+    def erase(self, stream: str, key: str) -> bool:
+        """Remove a row without a trace, as many systems do; False if there is none."""
+        with _Transaction(self._connection):
+            return bool(
+                self._connection.execute(
+                    "DELETE FROM rows WHERE stream=? AND key=?", (stream, key)
+                ).rowcount
+            )
+
     def page(self, selection: Selection, *, after: Position | None, limit: int) -> Page:
         """Up to ``limit`` rows after a position, by change time, key and row id."""
         condition, values = (selection.beyond_a_page() if after else selection).where()

@@ -92,8 +92,11 @@ class Sandbox:
         """Resources per type now; requests, versions, unchanged, deletes, points, faults so far."""
         return self._ask("GET", "stats")
 
-    def change(self, **settings: bool | int) -> dict[str, Any]:
-        """Changes quota_per_minute, transactions, strict, token_lifetime_seconds as it runs."""
+    def change(self, **settings: bool | float) -> dict[str, Any]:
+        """Changes quota_per_minute, transactions, strict, token_lifetime_seconds as it runs.
+
+        Also write_ms and search_ms: how long a write takes, and a search per 20 identifiers.
+        """
         return self._ask("POST", "settings", settings)
 
     def misbehave(self, *faults: Fault, seed: int = 0) -> None:
@@ -108,6 +111,10 @@ class Sandbox:
     def settle(self) -> None:
         """Waits until every request is served, those included whose clients have given up."""
         self._ask("POST", "idle")
+
+    def advance(self, seconds: float) -> None:
+        """Moves the quota windows on, as if so much time had passed; a wait made short."""
+        self._ask("POST", "advance", {"seconds": seconds})
 
     def refill(self) -> None:
         """Begins a new quota window, as if a minute had passed."""

@@ -22,13 +22,13 @@ from migration_assets.demo.home import Home
 from migration_assets.demo.population import generate
 from migration_assets.errors import Transient
 from migration_assets.mappings import discover
-from migration_assets.pipeline import Progress
 from migration_assets.reconciliation.balance import (
     TypeBalance,
     exceptions_by_type,
     type_balances,
 )
 from migration_assets.reconciliation.presence import Presence, presence
+from migration_assets.run import Progress
 from migration_assets.settings import Settings
 
 HISTORY = timedelta(days=730)
@@ -64,18 +64,20 @@ def found_clinic(home: Home, *, patients: int, seed: int, now: datetime) -> None
 
 
 def change_clinic(home: Home, rows: int, *, now: datetime) -> Changed:
-    """Have the clinic's staff work: about ``rows`` rows updated, inserted and deleted, now.
+    """Have the clinic's staff work: about ``rows`` rows updated, inserted, deleted, erased, now.
 
     Works on the clinic's database, whether or not its API is being served.
     """
-    deletes, inserts = rows // 4, rows // 4
+    inserts, erasures = rows // 4, rows // 8
+    deletes = rows // 4 - erasures
     with ClinicStore(home.clinic) as store:
         return change(
             store,
             seed=int(now.timestamp()),
-            updates=rows - inserts - deletes,
+            updates=rows - inserts - deletes - erasures,
             inserts=inserts,
             deletes=deletes,
+            erasures=erasures,
             now=now,
         )
 

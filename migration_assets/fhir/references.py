@@ -6,7 +6,7 @@ belong here: knowing the Medplum id behind one (``resolution``) or sending it (`
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Final
@@ -126,6 +126,30 @@ def with_references(
         literal = resolve(each.target)
         if literal is not None:
             made = _replaced(made, each.way, literal)
+    return made
+
+
+def without_items(resource: Resource, ways: Iterable[tuple[str | int, ...]]) -> Resource:
+    """A copy without the top-level elements, or items of one, that these ways lead into."""
+    items: dict[str, set[int] | None] = {}
+    for name, *rest in ways:
+        if rest and isinstance(rest[0], int):
+            kept = items.setdefault(str(name), set())
+            if kept is not None:
+                kept.add(rest[0])
+        else:
+            items[str(name)] = None
+    made: Resource = {}
+    for name, value in resource.items():
+        dropped = items.get(name, set())
+        if dropped is None:
+            continue
+        if dropped:
+            left = [each for index, each in enumerate(value) if index not in dropped]
+            if left:
+                made[name] = left
+        else:
+            made[name] = value
     return made
 
 

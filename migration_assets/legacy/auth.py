@@ -142,7 +142,11 @@ def _seconds(lifetime: Any) -> float:
 
 def token_url_for(auth: OAuth2ClientCredentials, base_url: str, values: Mapping[str, str]) -> str:
     """The token endpoint's address; a relative one is relative to the base URL."""
-    return urljoin(base_url.rstrip("/") + "/", text_of(auth.token_url, values))
+    url = text_of(auth.token_url, values)
+    try:
+        return urljoin(base_url.rstrip("/") + "/", url)
+    except ValueError:  # no address at all, which the check of its origin says
+        return url
 
 
 def credential_for(

@@ -6,17 +6,18 @@ try again (``transport``); what is wrong with single rows (``rows``).
 
 import json
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
 
+from migration_assets.legacy.deadlines import Deadline
 from migration_assets.legacy.failures import (
     CUT_OFF,
     HTML,
     NOT_JSON,
     NOT_UNPACKED,
+    TOO_DEEP,
     TOO_SLOW,
     UNKNOWN_PACKING,
     BodyRefusedError,
@@ -27,6 +28,7 @@ _CHUNK = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
 _ANY_DIGIT = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER = b"0" * 19  # digits of the smallest whole number that 64 bits may not hold
+_DEEPEST = 250  # levels; orjson reads 1,024 of them and writes 254
 _UTF8_MARK = b"\xef\xbb\xbf"  # .NET services send it; RFC 8259 lets a reader ignore it
 
 
@@ -49,13 +51,11 @@ def read_body(
     encoding: str,
     *,
     max_bytes: int,
-    expires: float,
-    monotonic: Callable[[], float],
+    deadline: Deadline,
 ) -> bytearray:
-    """All bytes of a body, unpacked; ``expires`` is a reading of ``monotonic``.
+    """All bytes of a body, unpacked.
 
-    ``read1`` returns after one ``recv``. With ``iter_content`` a server that sends a byte a second
-    would hold us for ever, for the read timeout starts anew with every byte.
+    ``read1`` returns after one ``recv``: what arrives is counted and judged as it arrives.
 
     Raises:
         BodyRefusedError: too large, too slow, cut off inside gzip, or packed in an unknown way.
@@ -72,7 +72,7 @@ def read_body(
             gunzip.add(chunk, body)
         if len(body) > max_bytes:
             raise BodyRefusedError(too_large(max_bytes))
-        if monotonic() > expires:
+        if deadline.left <= 0:
             raise BodyRefusedError(TOO_SLOW)
     if gunzip is not None and not gunzip.complete:
         raise BodyRefusedError(CUT_OFF)
@@ -114,10 +114,17 @@ def parse(body: bytearray) -> Parsed:
     length, which orjson would round beyond 64 bits: two long ids would become one.
 
     Raises:
-        BodyRefusedError: not JSON at all.
+        BodyRefusedError: not JSON at all, or nested deeper than a row could be written again.
     """
     if body.startswith(_UTF8_MARK):
         del body[: len(_UTF8_MARK)]
+    parsed = _parse(body)
+    if _too_deep(parsed):
+        raise BodyRefusedError(TOO_DEEP)
+    return parsed
+
+
+def _parse(body: bytearray) -> Parsed:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -132,6 +139,31 @@ def parse(body: bytearray) -> Parsed:
     if body.lstrip()[:1] == b"<":
         raise BodyRefusedError(HTML)
     raise BodyRefusedError(NOT_JSON)
+
+
+def _too_deep(parsed: Parsed) -> bool:
+    """True if a row of it might be nested deeper than it can be written again.
+
+    What orjson has read it can write, but for depth; that tells it in 0.5 µs a row, a walk in 11.
+    """
+    if parsed.flawed:
+        return _depth_exceeds(parsed.value, _DEEPEST)
+    try:
+        orjson.dumps(parsed.value)
+    except orjson.JSONEncodeError:
+        return True
+    return False
+
+
+def _depth_exceeds(value: Any, most: int) -> bool:
+    left = [(value, 1)]
+    while left:
+        one, depth = left.pop()
+        if depth > most:
+            return True
+        inside = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        left += [(each, depth + 1) for each in inside if isinstance(each, dict | list)]
+    return False
 
 
 def _parse_leniently(body: bytearray) -> Parsed | None:

@@ -18,7 +18,11 @@ _GONE = frozenset({404, 410})
 
 
 class DetailCache(Protocol):
-    """Details by stream, key and change time: the same time means the same detail."""
+    """Details by stream, key and change time: the same time means the same detail.
+
+    One may be read through to rows that were landed, and keep nothing itself. It then finds only a
+    row that is live, was landed without a problem, and whose own change time is the one asked for.
+    """
 
     def get(self, stream: str, key: str, changed_at: datetime) -> Any:
         """The detail kept, or None."""
@@ -91,6 +95,6 @@ class Details:
         return replace(read, key=row.key, changed_at=read.changed_at or row.changed_at)
 
     def _fetch(self, key: str) -> Answer:
-        template = self.stream.detail or ""
+        template = (self.stream.detail or "").replace("{stream}", self.stream.name)
         url = self.url(template.replace("{id}", quote(key, safe="")))
         return self.fetcher.fetch(url, (), where=self.where, gone=_GONE)

@@ -40,7 +40,7 @@ def text_of(value: str | EnvironmentReference, values: Mapping[str, str]) -> str
 
 
 def _references(source: Source) -> Iterator[EnvironmentReference]:
-    places = [source.base_url, *source.headers.values()]
+    places = [source.base_url, source.http.proxy, *source.headers.values()]
     if isinstance(source.auth, OAuth2ClientCredentials):
         places.append(source.auth.token_url)
     yield from (place for place in places if isinstance(place, EnvironmentReference))

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import requests
+import urllib3
 
 from migration_assets.errors import MigrationError, Permanent, Transient
+from migration_assets.legacy.deadlines import BROKEN_HEADERS
 
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
-_TOO_LARGE, _GATEWAY_TIMEOUT = 413, 504
+_PROXY_UNAUTHORISED, _TOO_LARGE, _GATEWAY_TIMEOUT = 407, 413, 504
 _UNAUTHORISED = frozenset({401, 403})
 _SERVER_ERRORS = range(500, 600)
 _TRIES_OF_A_WRONG_ANSWER = 3  # a maintenance page may go; a wrong base_url should be told soon
@@ -91,6 +93,12 @@ NOT_JSON = Failure(
     advice="is base_url right?",
     tries=_TRIES_OF_A_WRONG_ANSWER,
 )
+TOO_DEEP = Failure(
+    "the answer is nested too deep",
+    again=True,
+    advice="is it the source that answered?",
+    tries=_TRIES_OF_A_WRONG_ANSWER,
+)
 NOT_DECODED = Failure(
     "the decoder cannot read the answer",
     again=True,
@@ -125,12 +133,16 @@ def of_connection(error: Exception) -> Failure:
             "the host's certificate is not trusted",
             advice="give the authority's file as http.verify",
         )
+    if BROKEN_HEADERS in str(error):
+        return Failure("a line among its answer's headers is no header", again=True, lasting=False)
+    proxied = isinstance(error, requests.exceptions.ProxyError)
+    reachable = "is http.proxy right?" if proxied else "is the source up and reachable from here?"
     return Failure(
         f"no complete answer ({type(error).__name__})",
         again=True,
         lasting=False,
-        advice="is the source up and reachable from here?",
-        too_much=isinstance(error, requests.ReadTimeout),
+        advice=reachable,
+        too_much=isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError),
     )
 
 
@@ -140,6 +152,8 @@ def of_status(status: int, action: str | None, asked: float | None, *, redirect:
     if action == "retry" or (action is None and status in _RETRIED):
         too_much = status == _GATEWAY_TIMEOUT
         return Failure(reason, again=True, lasting=False, asked=asked, too_much=too_much)
+    if action is None and status == _PROXY_UNAUTHORISED:
+        return Failure(f"{reason}: the proxy does not accept us", advice="is http.proxy right?")
     if action == "reauth" or (action is None and status in _UNAUTHORISED):
         return Failure(f"{reason}: it does not accept our credential", unauthorised=True)
     if action is None and redirect:

@@ -6,6 +6,7 @@ paging, which hold for every pager alike (``pull``). A new pager is a class ther
 and a line in ``paging_for``.
 """
 
+import datetime as dt
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -34,11 +35,19 @@ from migration_assets.legacy.rows import ABSENT, PulledRow, value_at
 
 @dataclass(frozen=True)
 class PageRequest:
-    """A page to ask for; its first ``already_read`` rows were on the page before."""
+    """A page to ask for; its first ``already_read`` rows were on the page before.
+
+    ``read_until``: all rows that changed before it came with the pages before, if that is proven.
+    ``may_repeat``: the page may equal the one before without paging having lost its way. ``turn``
+    counts how often it was asked for on purpose.
+    """
 
     url: str
     params: tuple[tuple[str, str], ...] = ()
     already_read: int = 0
+    read_until: dt.datetime | None = None
+    may_repeat: bool = False
+    turn: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,10 @@ class PageSeen:
 
 class DriftError(Exception):
     """Rows moved between two requests: this reading is not complete and must start again."""
+
+
+class RepeatedPageError(DriftError):
+    """Two equal pages in a row: rows moved just so, or paging does not move at all."""
 
 
 Paging: TypeAlias = Generator[PageRequest, PageSeen, None]
@@ -149,12 +162,17 @@ def _ended(pager: NumberedPages | OffsetPages, page: PageSeen, fresh: int, seen:
 def _total(pager: NumberedPages | OffsetPages, page: PageSeen) -> int | None:
     if pager.total is None or page.body is None:
         return None
-    total = value_at(page.body, pager.total)
-    if isinstance(total, str) and total.isascii() and total.isdigit():
-        return int(total)
-    if isinstance(total, bool) or not isinstance(total, int):
+    total = number_in(value_at(page.body, pager.total))
+    if total is None:
         raise Permanent(f"pager.total: there is no number at {pager.total} in the answer")
     return total
+
+
+def number_in(value: Any) -> int | None:
+    """A whole number, also one that is written as text."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _token(pager: TokenPages | TokenHeader, start: PageRequest) -> Paging:

@@ -74,7 +74,7 @@ def _named(kind: str, name: str) -> Callable[..., Any]:
     if attribute:
         try:
             found = getattr(importlib.import_module(module), attribute, None)
-        except ImportError:
+        except (ImportError, TypeError, ValueError):  # the last two: no name of a module
             found = None
     if not callable(found):
         raise Permanent(

@@ -178,10 +178,11 @@ def _key_text(value: Any) -> _Key:
 
 
 def _unbroken(key: str | None) -> str | None:
-    return None if key is None or _broken(key) else key
+    return None if key is None or broken(key) else key
 
 
-def _broken(text: str) -> bool:
+def broken(text: str) -> bool:
+    """True if no encoder takes it: it holds a lone surrogate."""
     if text.isascii():
         return False
     try:
@@ -196,7 +197,7 @@ def _defect(row: Any) -> str | None:
     left = [row]
     while left:
         value = left.pop()
-        if isinstance(value, str) and _broken(value):
+        if isinstance(value, str) and broken(value):
             return "invalid-utf8"
         if isinstance(value, float) and not math.isfinite(value):
             return "number-not-json"

@@ -21,7 +21,11 @@ Reader: TypeAlias = Callable[[Any], dt.datetime | None]
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _NAIVE_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  wall times are counted from a wall time
-_TICK = dt.timedelta(microseconds=1)
+_FIRST, _LAST = dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC)
+_TICK, _DAY = dt.timedelta(microseconds=1), dt.timedelta(days=1)
+DAWN = _FIRST + _DAY
+"""0001-01-01 stands for «no time» in some systems; no zone's bound can be written so early."""
+
 _MILLISECOND, _SECOND = 1_000, 1_000_000  # microseconds
 _DATE_LENGTH = len("2024-01-31")
 _SHORTEST_ISO = len("2024-01-31T10:00")
@@ -97,6 +101,7 @@ def _in_utc(moment: dt.datetime, zone: ZoneInfo | None) -> dt.datetime | None:
 def lower_bound(cursor: Cursor, since: dt.datetime) -> str:
     """``since`` as the API takes it: floored to its tick, one tick less if it excludes equality."""
     tick = tick_of(cursor)
+    since = min(since, _LAST - 2 * _DAY)  # 9999-12-31 stands for «never», and has no day after it
     wall = _floored(_wall(cursor, since), tick)
     if not cursor.inclusive:
         wall, since = wall - tick, since - tick
@@ -120,7 +125,19 @@ def upper_bound(cursor: Cursor, until: dt.datetime) -> str:
 
 def floor_to_tick(cursor: Cursor, moment: dt.datetime) -> dt.datetime:
     """The latest instant up to ``moment`` that a bound says exactly, in UTC."""
+    if moment < DAWN:
+        return moment
+    moment = min(moment, _LAST - 2 * _DAY)
     return min(_readings(cursor, _floored(_wall(cursor, moment), tick_of(cursor))))
+
+
+def misread_by(cursor: Cursor, moment: dt.datetime) -> dt.timedelta:
+    """How far apart instants near a moment may be read from how the source sorts them.
+
+    Zero except within a day of where clocks are set: a second 01:30 is read as the first, and a
+    02:30 that never was as 03:30.
+    """
+    return abs(_set_back_near(cursor, moment))
 
 
 def _repeated_near(cursor: Cursor, moment: dt.datetime) -> dt.timedelta:
@@ -129,12 +146,18 @@ def _repeated_near(cursor: Cursor, moment: dt.datetime) -> dt.timedelta:
     A row of the second 01:30 is read as the first one (there is no telling), so that it belongs
     to the earlier window; the API, which knows better, must not have cut it off there.
     """
+    return max(_set_back_near(cursor, moment), dt.timedelta(0))
+
+
+def _set_back_near(cursor: Cursor, moment: dt.datetime) -> dt.timedelta:
+    """Forward is less than zero."""
     if cursor.tz is None:
         return dt.timedelta(0)
-    zone, day = ZoneInfo(cursor.tz), dt.timedelta(days=1)
-    before = (moment - day).astimezone(zone).utcoffset() or dt.timedelta(0)
-    after = (moment + day).astimezone(zone).utcoffset() or dt.timedelta(0)
-    return max(before - after, dt.timedelta(0))
+    zone, around = ZoneInfo(cursor.tz), 2 * _DAY
+    moment = min(max(moment, _FIRST + around), _LAST - around)
+    before = (moment - _DAY).astimezone(zone).utcoffset() or dt.timedelta(0)
+    after = (moment + _DAY).astimezone(zone).utcoffset() or dt.timedelta(0)
+    return before - after
 
 
 def _floored(wall: dt.datetime, tick: dt.timedelta) -> dt.datetime:

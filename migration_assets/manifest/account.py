@@ -1,7 +1,7 @@
 """The account itself: which units are open, how each was settled, and what it all adds up to.
 
-Belongs here: reading and settling units, the balance, the exceptions. Does not belong here:
-landing rows, or deciding a disposition.
+Belongs here: reading and settling units, the balance. Does not belong here: landing rows, deciding
+a disposition, or what did not arrive (``dead_letters``).
 """
 
 from collections import defaultdict
@@ -14,16 +14,13 @@ from migration_assets.manifest.ownership import confirm_targets
 from migration_assets.manifest.payload import unpack
 from migration_assets.manifest.records import (
     Balance,
-    Exceptions,
     Settlement,
     State,
     Target,
     Unit,
+    chunked,
 )
 from migration_assets.manifest.schema import attempts, targets, units
-
-EXAMPLES = 3
-"""Keys shown per reason: enough to look one up, too few to copy a patient list."""
 
 
 def pending_units(
@@ -36,20 +33,44 @@ def pending_units(
         .order_by(units.c.id)
         .limit(limit)
     )
-    return _with_targets(connection, connection.execute(query).all())
+    return with_targets(connection, connection.execute(query).all())
 
 
 def landed_units(
-    connection: sa.Connection, stream: str, *, limit: int, keys: Sequence[str] = ()
+    connection: sa.Connection,
+    stream: str,
+    *,
+    limit: int,
+    keys: Sequence[str] = (),
+    after_id: int = 0,
 ) -> list[Unit]:
     """Units of ``stream`` as they were landed, whatever their state (for previews)."""
-    query = sa.select(units).where(units.c.stream == stream).order_by(units.c.id).limit(limit)
+    query = sa.select(units).where(units.c.stream == stream, units.c.id > after_id)
+    query = query.order_by(units.c.id).limit(limit)
     if keys:
         query = query.where(units.c.key.in_(keys))
-    return _with_targets(connection, connection.execute(query).all())
+    return with_targets(connection, connection.execute(query).all())
 
 
-def _with_targets(connection: sa.Connection, rows: Sequence[Any]) -> list[Unit]:
+def landed_row(connection: sa.Connection, stream: str, key: str, changed_at: int) -> Any | None:
+    """The row of a live unit as it was landed for this change time, unless it is in quarantine.
+
+    Some of those are there for what came with them (broken UTF-8, a detail of another row).
+    """
+    query = sa.select(units.c.payload).where(
+        units.c.stream == stream,
+        units.c.key == key,
+        units.c.changed_at == changed_at,
+        units.c.deleted.is_(False),
+        units.c.archived.is_(False),  # a feed may show a stub
+        units.c.state != State.QUARANTINED.value,
+    )
+    payload = connection.execute(query).scalar()
+    return None if payload is None else unpack(payload)
+
+
+def with_targets(connection: sa.Connection, rows: Sequence[Any]) -> list[Unit]:
+    """Rows of ``units``, ordered by id, as units with the targets they have."""
     owned: dict[int, list[Target]] = defaultdict(list)
     if rows:
         low, high = rows[0].id, rows[-1].id
@@ -67,6 +88,7 @@ def _with_targets(connection: sa.Connection, rows: Sequence[Any]) -> list[Unit]:
                     row.fingerprint,
                     row.deleted,
                     frozenset((row.sent or "").split()),
+                    row.overwrites,
                 )
             )
     return [
@@ -78,24 +100,49 @@ def _with_targets(connection: sa.Connection, rows: Sequence[Any]) -> list[Unit]:
             unpack(row.payload),
             row.deleted,
             tuple(owned[row.id]),
+            row.archived,
+            row.merged_into,
         )
         for row in rows
     ]
 
 
-def release_awaiting(connection: sa.Connection, stream: str) -> int:
-    """Make units pending again whose awaited target has arrived; returns how many."""
-    arrived = sa.exists().where(
-        targets.c.token == units.c.awaiting,
-        targets.c.fhir_id.is_not(None),
-        targets.c.deleted.is_(False),
+def awaited(connection: sa.Connection, stream: str, *, limit: int) -> list[str]:
+    """Tokens that units of ``stream`` wait for, those waited for longest first."""
+    query = (
+        sa.select(units.c.awaiting)
+        .where(units.c.stream == stream, units.c.awaiting.is_not(None))
+        .group_by(units.c.awaiting)
+        .order_by(sa.func.min(units.c.id))
+        .limit(limit)
     )
-    released = connection.execute(
-        sa.update(units)
-        .where(units.c.stream == stream, units.c.awaiting.is_not(None), arrived)
-        .values(state=State.PENDING.value, reason=None, field=None, awaiting=None)
-    )
-    return released.rowcount
+    return list(connection.execute(query).scalars())
+
+
+def release_awaiting(
+    connection: sa.Connection, stream: str, found: Iterable[str] | None = None
+) -> int:
+    """Make units pending again whose awaited target has arrived; returns how many.
+
+    ``found`` are tokens that turned up elsewhere; without it the account's own targets count.
+    """
+    arrived: list[sa.ColumnElement[bool]] = [
+        sa.exists().where(
+            targets.c.token == units.c.awaiting,
+            targets.c.fhir_id.is_not(None),
+            targets.c.deleted.is_(False),
+        )
+    ]
+    if found is not None:
+        arrived = [units.c.awaiting.in_(part) for part in chunked(found)]
+    released = 0
+    for condition in arrived:
+        released += connection.execute(
+            sa.update(units)
+            .where(units.c.stream == stream, units.c.awaiting.is_not(None), condition)
+            .values(state=State.PENDING.value, reason=None, field=None, awaiting=None)
+        ).rowcount
+    return released
 
 
 def settle(
@@ -107,7 +154,7 @@ def settle(
     A unit whose revision moved on stays pending.
     """
     listed = list(settlements)
-    _append_attempts(connection, listed, run_id=run_id, now=now)
+    append_attempts(connection, listed, run_id=run_id, now=now)
     confirm_targets(connection, listed, now=now)
     if not listed:
         return 0
@@ -139,9 +186,10 @@ def settle(
     return result.rowcount
 
 
-def _append_attempts(
+def append_attempts(
     connection: sa.Connection, settlements: list[Settlement], *, run_id: int, now: int
 ) -> None:
+    """Write down what was tried; an attempt is never changed afterwards."""
     rows = [
         {
             "unit_id": settlement.unit_id,
@@ -190,36 +238,3 @@ def related_balances(connection: sa.Connection, resource_type: str, stream: str)
     for row in connection.execute(query):
         counts[State(row.state)] = row.n
     return Balance(sum(counts.values()), counts)
-
-
-def exceptions(connection: sa.Connection, stream: str | None = None) -> list[Exceptions]:
-    """Quarantined, rejected and skipped units by reason and field, most frequent first."""
-    kinds = [State.QUARANTINED.value, State.REJECTED.value, State.SKIPPED.value]
-    reason = sa.func.coalesce(units.c.reason, "").label("reason")
-    field = sa.func.coalesce(units.c.field, "").label("field")
-    where: list[sa.ColumnElement[bool]] = [units.c.state.in_(kinds)]
-    if stream is not None:
-        where.append(units.c.stream == stream)
-    grouped = (
-        sa.select(units.c.stream, units.c.state, reason, field, sa.func.count().label("n"))
-        .where(*where)
-        .group_by(units.c.stream, units.c.state, reason, field)
-        .order_by(sa.desc("n"), units.c.stream, reason, field)
-    )
-    found = []
-    for row in connection.execute(grouped):
-        keys = connection.execute(
-            sa.select(units.c.key)
-            .where(
-                units.c.stream == row.stream,
-                units.c.state == row.state,
-                reason == row.reason,
-                field == row.field,
-            )
-            .order_by(units.c.id)
-            .limit(EXAMPLES)
-        ).scalars()
-        found.append(
-            Exceptions(row.stream, State(row.state), row.reason, row.field, row.n, tuple(keys))
-        )
-    return found

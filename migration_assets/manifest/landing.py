@@ -6,12 +6,15 @@ The rules, in order (design §1.1; issue of 2026-11: "an id that is missing or n
   and is quarantined with the reason the puller gave;
 - two rows with one key and different content in one page, or in two pages of one run with the
   same change time, are a collision: both are kept and quarantined, neither is believed;
-- a row older than the one landed (parallel backfill and incremental pull) changes nothing;
+- a row older than the one landed (parallel backfill and incremental pull) changes nothing, unless
+  a sweep finds it so that began after the other was landed;
 - changed content makes the unit pending again and raises its revision, whatever it was;
-- a collision is believed settled only when the row's content changes: that one of the two is
-  served again, alone, may be half a page's doing;
+- a collision is believed settled only when the row's content changes, or a person decides: that
+  one of the two is served again, alone, may be half a page's doing;
 - unchanged content reopens the unit only when the pull asked for it: a window is pulled on purpose
-  to have its rows looked at again, an incremental pull re-reads its lookback by necessity.
+  to have its rows looked at again, an incremental pull re-reads its lookback by necessity;
+- a unit that was undone stays in quarantine whatever comes, with the newest content: a person took
+  its write back, and a person releases it.
 
 A tombstone keeps the row landed before it: the row is what names the resources to delete.
 """
@@ -19,18 +22,40 @@ A tombstone keeps the row landed before it: the row is what names the resources 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
-from migration_assets.manifest.payload import canonical, pack, row_hash
-from migration_assets.manifest.records import Landed, LandingRow, State, chunked, to_micros
-from migration_assets.manifest.schema import units
+from migration_assets.manifest.collisions import (
+    DUPLICATE_KEY,
+    OUTDATED,
+    SUPERSEDED,
+    beside,
+    collided,
+    meets_another,
+    served_again,
+    take_back,
+)
+from migration_assets.manifest.payload import canonical, pack, row_hash, without
+from migration_assets.manifest.precedence import collides, older, outlived
+from migration_assets.manifest.records import (
+    Alongside,
+    Landed,
+    LandingRow,
+    State,
+    chunked,
+    to_micros,
+)
+from migration_assets.manifest.schema import sweeps, units
 
-DUPLICATE_KEY = "duplicate-key"
 UNUSABLE_KEY = "id-unusable"
+UNDONE = "undone"
+"""Reason of a unit whose write a person took back: no pull releases it, only a decision does."""
+_NEVER_REOPENED = frozenset({DUPLICATE_KEY, SUPERSEDED, OUTDATED, UNDONE})
 _LANDING = 720_351  # our advisory locks' own number, apart from other applications'
-_SKEW_MICROS = 15 * 60 * 1_000_000  # a source's clock may run that far ahead of ours
+_MICROSECOND = timedelta(microseconds=1)
 _UNKEYED = "~"  # no legacy key seen starts with it; a collision of the two would quarantine both
 
 
@@ -44,6 +69,31 @@ class _Candidate:
     changed_at: int | None
     deleted: bool
     problem: str | None
+    archived: bool
+    merged_into: str | None
+
+    def stands_as(self, known: Any) -> bool:
+        """Whether nothing about the row differs from what is on account."""
+        return bool(
+            self.hash == known.row_hash
+            and self.deleted == known.deleted
+            and self.archived == known.archived
+            and self.merged_into == known.merged_into
+        )
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """When, and by which run and sweep, rows were seen."""
+
+    now: int
+    run_id: int
+    sweep: int | None
+
+    def seen(self) -> dict[str, Any]:
+        """The columns that say so; whatever was seen is no longer missed."""
+        values: dict[str, Any] = {"seen_run": self.run_id, "missed": 0}
+        return values if self.sweep is None else values | {"seen_sweep": self.sweep}
 
 
 def land(
@@ -54,41 +104,51 @@ def land(
     run_id: int,
     now: int,
     reopen: bool,
+    alongside: Alongside,
 ) -> Landed:
     """Land one page of ``stream``; returns the counts. ``now`` in microseconds."""
+    stamp = _Stamp(now, run_id, alongside.sweep)
+    slack, began = alongside.slack // _MICROSECOND, _began(connection, alongside.sweep)
     candidates = _candidates(rows)
     _take_turns(connection, stream)
     stored = _stored(connection, stream, [each.key for each in candidates])
+    decided = served_again(candidates, stored, partial(_stored, connection, stream))
     inserts: list[dict[str, Any]] = []
     updates: list[dict[str, Any]] = []
     reopened: list[int] = []
     seen: list[int] = []
-    stale = 0
+    stale: list[int] = []
     for each in candidates:
         known = stored.get(each.key)
-        if known is None:
+        if each.key in decided:
+            seen.append(decided[each.key])
+        elif known is None:
             inserts.append(_values(each) | {"stream": stream, "key": each.key})
-        elif known.row_hash == each.hash and known.deleted == each.deleted:
-            again = reopen and not each.problem and known.reason != DUPLICATE_KEY
+        elif each.stands_as(known) and meets_another(each, known, stored):
+            updates.append({"unit": known.id, "revision": known.revision} | collided(known))
+        elif each.stands_as(known):
+            again = reopen and not each.problem and known.reason not in _NEVER_REOPENED
             (reopened if again else seen).append(known.id)
-        elif _older(each, known, now):
-            stale += 1
-        elif _collides(each, known, run_id):
-            updates.append({"unit": known.id, "revision": known.revision} | _collided(known))
+        elif older(each, known, now=now, slack=slack, began=began) or outlived(each, known, run_id):
+            stale.append(known.id)
+        elif collides(each, known, run_id):
+            updates.append({"unit": known.id, "revision": known.revision} | collided(known))
             inserts.extend(_second(connection, each, stream))
         else:
+            if known.reason == SUPERSEDED:
+                take_back(connection, known, now=now)
             updates.append(
                 {"unit": known.id, "revision": known.revision + 1} | _update(each, known)
             )
-    _write(connection, inserts, updates, run_id=run_id, now=now)
-    _touch(connection, seen, run_id, state=None)
-    _touch(connection, reopened, run_id, state=State.PENDING)
+    _write(connection, inserts, updates, stamp)
+    _touch(connection, [*seen, *stale], stamp, state=None)
+    _touch(connection, reopened, stamp, state=State.PENDING)
     return Landed(
         rows=len(candidates),
         new=len(inserts),
         changed=len(updates),
         same=len(reopened) + len(seen),
-        stale=stale,
+        stale=len(stale),
         quarantined=sum(each.problem is not None for each in candidates),
     )
 
@@ -113,10 +173,7 @@ def unseen(connection: sa.Connection, stream: str, rows: Iterable[LandingRow]) -
     candidates = _candidates(rows)
     stored = _stored(connection, stream, [each.key for each in candidates])
     return sum(
-        each.key not in stored
-        or stored[each.key].row_hash != each.hash
-        or stored[each.key].deleted != each.deleted
-        for each in candidates
+        each.key not in stored or not each.stands_as(stored[each.key]) for each in candidates
     )
 
 
@@ -125,7 +182,9 @@ def _candidates(rows: Iterable[LandingRow]) -> list[_Candidate]:
     by_key: dict[str, list[_Candidate]] = {}
     for each in rows:
         text = canonical(each.row)
-        digest = row_hash(text)
+        # Volatile fields are kept, but do not tell one version of a row from another.
+        told = canonical(without(each.row, each.volatile)) if each.volatile else text
+        digest = row_hash(told)
         # PostgreSQL takes no NUL in a text; Medplum takes none in an identifier either.
         usable = each.key is not None and "\0" not in each.key
         key = str(each.key) if usable else _UNKEYED + digest.hex()
@@ -133,7 +192,18 @@ def _candidates(rows: Iterable[LandingRow]) -> list[_Candidate]:
         changed = to_micros(each.changed_at) if each.changed_at is not None else None
         same_key = by_key.setdefault(key, [])
         if all(other.hash != digest for other in same_key):
-            same_key.append(_Candidate(key, text, digest, changed, each.deleted, problem))
+            same_key.append(
+                _Candidate(
+                    key,
+                    text,
+                    digest,
+                    changed,
+                    each.deleted,
+                    problem,
+                    each.archived,
+                    each.merged_into,
+                )
+            )
     settled: list[_Candidate] = []
     for key, same_key in by_key.items():
         if len(same_key) > 1:
@@ -143,7 +213,7 @@ def _candidates(rows: Iterable[LandingRow]) -> list[_Candidate]:
             for other in same_key:
                 other.problem = DUPLICATE_KEY
             for other in same_key[1:]:
-                other.key = f"{key}{_UNKEYED}{other.hash.hex()[:12]}"
+                other.key = beside(key, other.hash)
         settled.extend(same_key)
     return settled
 
@@ -156,8 +226,11 @@ def _stored(connection: sa.Connection, stream: str, keys: Sequence[str]) -> dict
         units.c.revision,
         units.c.changed_at,
         units.c.deleted,
+        units.c.archived,
+        units.c.merged_into,
         units.c.reason,
         units.c.seen_run,
+        units.c.landed_at,
     )
     found: dict[str, Any] = {}
     for part in chunked(keys):
@@ -166,22 +239,12 @@ def _stored(connection: sa.Connection, stream: str, keys: Sequence[str]) -> dict
     return found
 
 
-def _older(each: _Candidate, known: Any, now: int) -> bool:
-    """Whether we hold a newer row; one dated in the future proves nothing once it is mended."""
-    return (
-        each.changed_at is not None
-        and known.changed_at is not None
-        and each.changed_at < known.changed_at <= now + _SKEW_MICROS
+def _began(connection: sa.Connection, sweep: int | None) -> int | None:
+    if sweep is None:
+        return None
+    return int(
+        connection.execute(sa.select(sweeps.c.started_at).where(sweeps.c.id == sweep)).scalar_one()
     )
-
-
-def _collides(each: _Candidate, known: Any, run_id: int) -> bool:
-    """Whether the key has other content that this run served, or that already collided with it.
-
-    Of the same change time: nothing says which of the two is newer.
-    """
-    met = known.seen_run == run_id or known.reason == DUPLICATE_KEY
-    return bool(met and known.changed_at == each.changed_at)
 
 
 def _values(each: _Candidate) -> dict[str, Any]:
@@ -193,6 +256,8 @@ def _values(each: _Candidate) -> dict[str, Any]:
         "payload": pack(each.json),
         "changed_at": each.changed_at,
         "deleted": each.deleted,
+        "archived": each.archived,
+        "merged_into": each.merged_into,
         "reason": each.problem,
     }
 
@@ -200,25 +265,16 @@ def _values(each: _Candidate) -> dict[str, Any]:
 def _update(each: _Candidate, known: Any) -> dict[str, Any]:
     values = _values(each)
     del values["revision"]
-    if each.deleted and not known.deleted:
-        values["payload"] = None  # keep what names the resources; see _write
+    if each.deleted:
+        values["payload"] = None  # keep the last living row, which names the resources; see _write
+    if known.reason == UNDONE and not each.problem:
+        values |= {"state": State.QUARANTINED.value, "reason": UNDONE}
     return values
-
-
-def _collided(known: Any) -> dict[str, Any]:
-    return {
-        "state": State.QUARANTINED.value,
-        "reason": DUPLICATE_KEY,
-        "row_hash": known.row_hash,
-        "payload": None,
-        "changed_at": known.changed_at,
-        "deleted": known.deleted,
-    }
 
 
 def _second(connection: sa.Connection, each: _Candidate, stream: str) -> list[dict[str, Any]]:
     """The other row of a collision across pages, under a key of its own, unless it has one."""
-    key = f"{each.key}{_UNKEYED}{each.hash.hex()[:12]}"
+    key = beside(each.key, each.hash)
     if _stored(connection, stream, [key]):
         return []
     each.problem = DUPLICATE_KEY
@@ -229,26 +285,21 @@ def _write(
     connection: sa.Connection,
     inserts: list[dict[str, Any]],
     updates: list[dict[str, Any]],
-    *,
-    run_id: int,
-    now: int,
+    stamp: _Stamp,
 ) -> None:
+    seen = stamp.seen()
     if inserts:
         for values in inserts:
-            values |= {"landed_at": now, "seen_run": run_id}
+            values |= {"landed_at": stamp.now, **seen}
         connection.execute(sa.insert(units), inserts)
+    written = ("state", "revision", "row_hash", "changed_at", "deleted", "archived")
     changed: dict[str, Any] = {
-        "state": sa.bindparam("state"),
-        "revision": sa.bindparam("revision"),
-        "row_hash": sa.bindparam("row_hash"),
+        **{name: sa.bindparam(name) for name in (*written, "merged_into", "reason")},
         "payload": sa.func.coalesce(sa.bindparam("payload", type_=sa.LargeBinary), units.c.payload),
-        "changed_at": sa.bindparam("changed_at"),
-        "deleted": sa.bindparam("deleted"),
-        "reason": sa.bindparam("reason"),
         "field": None,
         "awaiting": None,
-        "landed_at": now,
-        "seen_run": run_id,
+        "landed_at": stamp.now,
+        **seen,
     }
     if updates:
         connection.execute(
@@ -256,10 +307,10 @@ def _write(
         )
 
 
-def _touch(connection: sa.Connection, ids: list[int], run_id: int, state: State | None) -> None:
+def _touch(connection: sa.Connection, ids: list[int], stamp: _Stamp, state: State | None) -> None:
     if not ids:
         return
-    values: dict[str, Any] = {"seen_run": run_id}
+    values: dict[str, Any] = stamp.seen()
     if state is not None:
         values |= {"state": state.value, "reason": None, "field": None, "awaiting": None}
     connection.execute(

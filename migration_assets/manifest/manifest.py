@@ -5,40 +5,43 @@ Belongs here: which changes are committed together. Does not belong here: the qu
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
-from migration_assets.errors import Transient
-from migration_assets.manifest import account, landing, ownership
+from migration_assets.manifest import account, landing, ownership, sweeps
+from migration_assets.manifest import leases as leasing
+from migration_assets.manifest import marks as marking
+from migration_assets.manifest.contents import Contents
+from migration_assets.manifest.dead_letters import exceptions
+from migration_assets.manifest.decisions import Decisions
 from migration_assets.manifest.engine import open_engine, reading
+from migration_assets.manifest.history import History
+from migration_assets.manifest.leases import Lease
+from migration_assets.manifest.open_work import OpenWork, open_work
+from migration_assets.manifest.pauses import Pauses
 from migration_assets.manifest.records import (
+    Absent,
+    Alongside,
     Balance,
     Confirmed,
     Exceptions,
     Landed,
     LandingRow,
     Settlement,
+    SweepEnd,
+    Swept,
     Target,
     Unit,
     from_micros,
     to_micros,
 )
-from migration_assets.manifest.schema import leases, marks, runs, windows
-
-LEASE_SECONDS = 600
-"""After this long without renewal a lease may be taken over: longer than any one wait for quota."""
+from migration_assets.manifest.remapping import Remapping
+from migration_assets.manifest.schema import runs, windows
+from migration_assets.manifest.shared_limits import Ledger, RequestsMade, take_turn
 
 Clock = Callable[[], datetime]
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to be the one creating writer of a type (design §5), until it goes stale."""
-
-    name: str
-    holder: str
 
 
 class Manifest:
@@ -73,38 +76,59 @@ class Manifest:
                 sa.update(runs).where(runs.c.id == run_id).values(finished_at=self._now())
             )
 
+    @property
+    def remapping(self) -> Remapping:
+        """Landed units to be looked at again: all, some, or those of another mapping version."""
+        return Remapping(self._engine.begin, self._read.begin)
+
+    @property
+    def history(self) -> History:
+        """What runs wrote, and the record of its undoing."""
+        return History(self._engine.begin, self._read.begin, self._now)
+
+    @property
+    def decisions(self) -> Decisions:
+        """Units that did not arrive, and what people decide about them."""
+        return Decisions(self._engine, self._read, self._now)
+
+    @property
+    def pauses(self) -> Pauses:
+        """Streams that stand still because too much of them failed."""
+        return Pauses(self._engine, self._read, self._now)
+
+    @property
+    def contents(self) -> Contents:
+        """What landed rows hold, in bulk and read only."""
+        return Contents(self._read)
+
     # -- landing ------------------------------------------------------------------------------
 
-    def land(self, stream: str, rows: Iterable[LandingRow], *, run_id: int, reopen: bool) -> Landed:
-        """Land one page that is not the last of its window."""
-        with self._engine.begin() as connection:
-            return landing.land(
-                connection, stream, rows, run_id=run_id, now=self._now(), reopen=reopen
-            )
-
-    def land_last(
+    def land(
         self,
         stream: str,
         rows: Iterable[LandingRow],
         *,
         run_id: int,
         reopen: bool,
-        mark: datetime | None,
-        window: tuple[str, int] | None,
+        alongside: Alongside | None = None,
     ) -> Landed:
-        """Land the last page, move the mark and close the window, all in one transaction.
+        """Land one page, and what goes with it, all in one transaction.
 
-        ``mark`` never moves backwards, nor past our own clock: from a source whose clock stands in
-        the future, everything until then would go unread. ``window`` is the partition and the rows
-        it held.
+        ``reopen`` has unchanged rows looked at again.
         """
         now = self._now()
+        beside = alongside or Alongside()
         with self._engine.begin() as connection:
-            landed = landing.land(connection, stream, rows, run_id=run_id, now=now, reopen=reopen)
-            if mark is not None:
-                _advance(connection, stream, min(to_micros(mark), now), run_id=run_id, now=now)
-            if window is not None:
-                _close_window(connection, stream, window, run_id=run_id, now=now)
+            landed = landing.land(
+                connection,
+                stream,
+                rows,
+                run_id=run_id,
+                now=now,
+                reopen=reopen,
+                alongside=beside,
+            )
+            marking.commit_alongside(connection, stream, beside, run_id=run_id, now=now)
         return landed
 
     def unseen(self, stream: str, rows: Iterable[LandingRow]) -> int:
@@ -115,10 +139,13 @@ class Manifest:
     def high_water_mark(self, stream: str) -> datetime | None:
         """How far incremental pulling of ``stream`` got, or None before the first window."""
         with self._read.begin() as connection:
-            found = connection.execute(
-                sa.select(marks.c.watermark).where(marks.c.stream == stream)
-            ).scalar()
+            found = marking.mark_of(connection, stream)
         return from_micros(found) if found is not None else None
+
+    def knows_parent(self, stream: str, parent: str) -> bool:
+        """Whether the rows of a parent were once read from the beginning."""
+        with self._read.begin() as connection:
+            return bool(marking.known_parents(connection, stream, [parent]))
 
     def pulled_windows(self, stream: str) -> dict[str, datetime]:
         """When each partition of ``stream`` was last pulled to its end."""
@@ -130,6 +157,58 @@ class Manifest:
             ).all()
         return {row.partition: from_micros(row.pulled_at) for row in rows}
 
+    # -- sweeps -------------------------------------------------------------------------------
+
+    def start_sweep(
+        self,
+        stream: str,
+        *,
+        run_id: int,
+        asked: tuple[datetime | None, datetime | None] = (None, None),
+    ) -> int:
+        """Open a sweep of ``stream`` that asks for these change times, and return its number."""
+        since, until = (None if each is None else to_micros(each) for each in asked)
+        with self._engine.begin() as connection:
+            now = self._now()
+            return sweeps.start_sweep(
+                connection, stream, run_id=run_id, now=now, since=since, until=until
+            )
+
+    def held_at_start(self, sweep: int) -> int:
+        """Live units when the sweep began."""
+        with self._read.begin() as connection:
+            return sweeps.held_at_start(connection, sweep)
+
+    def count_absent(self, sweep: int) -> int:
+        """How many live units the sweep did not see."""
+        with self._read.begin() as connection:
+            return sweeps.count_absent(connection, sweep)
+
+    def absent_units(self, sweep: int, *, after_id: int = 0, limit: int = 500) -> list[Absent]:
+        """The next live units the sweep did not see."""
+        with self._read.begin() as connection:
+            return sweeps.absent_units(connection, sweep, after_id=after_id, limit=limit)
+
+    def seen_key(self, sweep: int) -> str | None:
+        """The key of some live unit that the sweep saw."""
+        with self._read.begin() as connection:
+            return sweeps.seen_key(connection, sweep)
+
+    def note_presence(self, sweep: int, unit: Absent, *, merged_into: str | None) -> None:
+        """The source has a row that its list did not show."""
+        with self._engine.begin() as connection:
+            sweeps.note_presence(connection, sweep, unit, merged_into=merged_into)
+
+    def end_sweep(self, sweep: int, end: SweepEnd) -> int:
+        """Write down how a sweep ended; returns how many units are gone, pending removal now."""
+        with self._engine.begin() as connection:
+            return sweeps.end_sweep(connection, sweep, end, now=self._now())
+
+    def last_sweep(self, stream: str) -> Swept | None:
+        """The last sweep of ``stream`` that came to its end."""
+        with self._read.begin() as connection:
+            return sweeps.last_sweep(connection, stream)
+
     # -- settling -----------------------------------------------------------------------------
 
     def pending_units(self, stream: str, *, after_id: int = 0, limit: int = 500) -> list[Unit]:
@@ -137,15 +216,29 @@ class Manifest:
         with self._read.begin() as connection:
             return account.pending_units(connection, stream, after_id=after_id, limit=limit)
 
-    def landed_units(self, stream: str, *, limit: int, keys: Sequence[str] = ()) -> list[Unit]:
+    def landed_units(
+        self, stream: str, *, limit: int, keys: Sequence[str] = (), after_id: int = 0
+    ) -> list[Unit]:
         """Units as they were landed, whatever their state."""
         with self._read.begin() as connection:
-            return account.landed_units(connection, stream, limit=limit, keys=keys)
+            return account.landed_units(
+                connection, stream, limit=limit, keys=keys, after_id=after_id
+            )
 
-    def release_awaiting(self, stream: str) -> int:
+    def landed_row(self, stream: str, key: str, changed_at: datetime) -> Any | None:
+        """The row on account for exactly this change time, if nothing is wrong with it."""
+        with self._read.begin() as connection:
+            return account.landed_row(connection, stream, key, to_micros(changed_at))
+
+    def awaited(self, stream: str, *, limit: int) -> list[str]:
+        """Tokens that units of ``stream`` wait for."""
+        with self._read.begin() as connection:
+            return account.awaited(connection, stream, limit=limit)
+
+    def release_awaiting(self, stream: str, found: Iterable[str] | None = None) -> int:
         """Make units pending again whose awaited target has arrived; returns how many."""
         with self._engine.begin() as connection:
-            return account.release_awaiting(connection, stream)
+            return account.release_awaiting(connection, stream, found)
 
     def intend(self, wanted: Iterable[tuple[int, Target]]) -> None:
         """Write down the resources about to be created, before anything is sent."""
@@ -201,7 +294,7 @@ class Manifest:
     def exceptions(self, stream: str | None = None) -> list[Exceptions]:
         """Quarantined, rejected and skipped units, grouped by reason."""
         with self._read.begin() as connection:
-            return account.exceptions(connection, stream)
+            return exceptions(connection, stream)
 
     # -- leases -------------------------------------------------------------------------------
 
@@ -209,82 +302,36 @@ class Manifest:
     def lease(self, name: str, holder: str) -> Iterator[Lease]:
         """Hold the one lease called ``name``; Transient while somebody else holds it freshly."""
         held = Lease(name, holder)
-        self._take(held)
+        with self._engine.begin() as connection:
+            leasing.take(connection, held, now=self._now())
         try:
             yield held
         finally:
             with self._engine.begin() as connection:
-                connection.execute(
-                    sa.delete(leases).where(leases.c.name == name, leases.c.holder == holder)
-                )
+                leasing.give_back(connection, held)
 
     def renew(self, lease: Lease) -> None:
         """Say that the holder is alive; Transient if another took the lease over meanwhile."""
         with self._engine.begin() as connection:
-            renewed = connection.execute(
-                sa.update(leases)
-                .where(leases.c.name == lease.name, leases.c.holder == lease.holder)
-                .values(renewed_at=self._now())
-            ).rowcount
-        if not renewed:
-            raise Transient(
-                f"Another run took over writing {lease.name}, because this one had not been heard "
-                "of for too long. What it had sent is on account; run again for the rest."
-            )
+            leasing.renew(connection, lease, now=self._now())
 
-    def _take(self, lease: Lease) -> None:
-        now = self._now()
-        stale = now - LEASE_SECONDS * 1_000_000
+    def open_work(self) -> dict[str, OpenWork]:
+        """Pending units by stream, for an estimate of what they will take."""
+        with self._read.begin() as connection:
+            return open_work(connection)
+
+    # -- limits that processes share ------------------------------------------------------------
+
+    @contextmanager
+    def requests_made(self, budget: str, *, depth: int) -> Iterator[RequestsMade]:
+        """The requests of a budget, for one caller at a time; at least ``depth`` are kept."""
         with self._engine.begin() as connection:
-            connection.execute(
-                sa.delete(leases).where(leases.c.name == lease.name, leases.c.renewed_at < stale)
-            )
-            other = connection.execute(
-                sa.select(leases.c.holder).where(leases.c.name == lease.name)
-            ).scalar()
-            if other is not None and other != lease.holder:
-                raise Transient(
-                    f"Writing {lease.name} waits: run {other} is doing it. Only one run at a time "
-                    "may create resources of a type. Wait for it, or for its lease to go stale "
-                    f"({LEASE_SECONDS} s after its last sign of life)."
-                )
-            if other is None:
-                try:
-                    connection.execute(
-                        sa.insert(leases).values(
-                            name=lease.name, holder=lease.holder, renewed_at=now
-                        )
-                    )
-                except sa.exc.IntegrityError as error:
-                    raise Transient(
-                        f"Writing {lease.name} waits: another run took the lease just now."
-                    ) from error
+            take_turn(connection, f"requests:{budget}")
+            yield RequestsMade(connection, budget, depth=depth)
 
-
-def _advance(
-    connection: sa.Connection, stream: str, watermark: int, *, run_id: int, now: int
-) -> None:
-    moved = {"watermark": watermark, "moved_at": now, "run_id": run_id}
-    held = connection.execute(sa.select(marks.c.watermark).where(marks.c.stream == stream)).scalar()
-    if held is None:
-        connection.execute(sa.insert(marks).values(stream=stream, **moved))
-    else:
-        connection.execute(
-            sa.update(marks)
-            .where(marks.c.stream == stream, marks.c.watermark < watermark)
-            .values(**moved)
-        )
-
-
-def _close_window(
-    connection: sa.Connection, stream: str, window: tuple[str, int], *, run_id: int, now: int
-) -> None:
-    partition, rows = window
-    connection.execute(
-        sa.delete(windows).where(windows.c.stream == stream, windows.c.partition == partition)
-    )
-    connection.execute(
-        sa.insert(windows).values(
-            stream=stream, partition=partition, pulled_at=now, rows=rows, run_id=run_id
-        )
-    )
+    @contextmanager
+    def ledger(self, name: str) -> Iterator[Ledger]:
+        """The ledger of that name, for one caller at a time."""
+        with self._engine.begin() as connection:
+            take_turn(connection, f"ledger:{name}")
+            yield Ledger(connection, name, now=self._now())

@@ -60,6 +60,7 @@ def _insert_or_take_over(connection: sa.Connection) -> Any:
             "version_id": None,
             "fingerprint": None,
             "sent": None,
+            "overwrites": None,
         },
         where=targets.c.deleted.is_(True),
     )
@@ -103,6 +104,7 @@ def _confirm(connection: sa.Connection, owned: list[tuple[int, Target]], now: in
             ),
             deleted=sa.bindparam("new_deleted"),
             sent=None,
+            overwrites=None,
             confirmed_at=now,
         ),
         [

@@ -7,6 +7,7 @@ serialisation serves both hash and payload.
 import hashlib
 import json
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -25,6 +26,25 @@ def canonical(row: Any) -> bytes:
         return orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         return json.dumps(row, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def without(row: Any, volatile: Iterable[str]) -> Any:
+    """The row without the fields at these dotted paths; the row itself is left as it is."""
+    for path in volatile:
+        row = _without(row, path.split("."))
+    return row
+
+
+def _without(value: Any, path: list[str]) -> Any:
+    first, rest = path[0], path[1:]
+    if isinstance(value, list):
+        return [_without(each, path) for each in value]
+    if not isinstance(value, dict) or first not in value:
+        return value
+    kept = {name: each for name, each in value.items() if name != first or rest}
+    if rest:
+        kept[first] = _without(value[first], rest)
+    return kept
 
 
 def row_hash(canonical_json: bytes) -> bytes:

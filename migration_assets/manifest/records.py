@@ -48,6 +48,75 @@ class LandingRow(Protocol):
     def problem(self) -> str | None:
         """Reason code for quarantine, when the puller already found one."""
 
+    @property
+    def archived(self) -> bool:
+        """Whether the source put it away without deleting it."""
+
+    @property
+    def merged_into(self) -> str | None:
+        """The key of the row that stands for this one now."""
+
+    @property
+    def volatile(self) -> tuple[str, ...]:
+        """Dotted paths of fields that say nothing about whether the row changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alongside:
+    """What is committed in one transaction with a page of rows.
+
+    ``mark`` moves the high-water mark, never backwards nor past our own clock: from a source whose
+    clock stands in the future, everything until then would go unread. ``seed`` sets it if there is
+    none yet. ``window`` is a partition pulled to its end, and the rows it held. ``parents`` were
+    read from the beginning. ``sweep`` is the sweep that saw the rows. ``slack`` is by how much the
+    source's change times may be misread: zone-less ones of the hour that clocks repeat.
+    """
+
+    mark: datetime | None = None
+    seed: datetime | None = None
+    window: tuple[str, int] | None = None
+    parents: tuple[str, ...] = ()
+    sweep: int | None = None
+    slack: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A live unit that a sweep did not see, as it stood when the sweep looked."""
+
+    id: int
+    key: str
+    revision: int
+    seen_run: int
+    missed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepEnd:
+    """How a sweep ended; ``verdict`` is ``believed`` or ``refused``.
+
+    ``gone`` are proved absences, ``missed`` those that need another sweep to be believed.
+    """
+
+    verdict: str
+    rows: int
+    absent: int
+    gone: tuple[Absent, ...] = ()
+    missed: tuple[Absent, ...] = ()
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The last sweep of a stream that came to its end."""
+
+    stream: str
+    verdict: str
+    finished_at: datetime
+    rows: int
+    held: int
+    absent: int
+    gone: int
+
 
 @dataclass(frozen=True)
 class Landed:
@@ -76,7 +145,8 @@ class Target:
     """One resource a unit owns in Medplum; ``fhir_id`` is None while it is only intended.
 
     ``sent`` are prints of what was sent since Medplum last confirmed it: after a crash they tell
-    our own writes from somebody else's.
+    our own writes from somebody else's. ``overwrites`` is the version of an edit made in Medplum
+    that a person lets us write over.
     """
 
     resource_type: str
@@ -86,6 +156,7 @@ class Target:
     fingerprint: str | None = None
     deleted: bool = False
     sent: frozenset[str] = frozenset()
+    overwrites: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +179,8 @@ class Unit:
     row: Any
     deleted: bool
     targets: tuple[Target, ...] = ()
+    archived: bool = False
+    merged_into: str | None = None
 
 
 @dataclass(frozen=True)

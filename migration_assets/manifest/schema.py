@@ -42,17 +42,31 @@ units = sa.Table(
     sa.Column("payload", sa.LargeBinary, nullable=False),  # compressed JSON, the row as it came
     sa.Column("changed_at", sa.BigInteger),  # by the source's cursor field
     sa.Column("deleted", sa.Boolean, nullable=False),
+    sa.Column("archived", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("merged_into", sa.Text),  # key of the row that stands for this one now
     sa.Column("reason", sa.Text),
     sa.Column("field", sa.Text),
     sa.Column("awaiting", sa.Text),  # token of the target this unit waits for
     sa.Column("mapping_version", sa.Text),
     sa.Column("landed_at", sa.BigInteger, nullable=False),
     sa.Column("seen_run", sa.BigInteger, nullable=False),  # last run in which the source served it
+    sa.Column("seen_sweep", sa.BigInteger),  # last sweep in which the source served it
+    sa.Column("missed", sa.Integer, nullable=False, server_default=sa.text("0")),  # by sweeps since
     sa.Column("settled_at", sa.BigInteger),
     sa.Column("settled_run", sa.BigInteger),
     sa.UniqueConstraint("stream", "key"),
 )
 sa.Index("ix_units_stream_state_id", units.c.stream, units.c.state, units.c.id)
+sa.Index(
+    "ix_units_exceptions",
+    units.c.stream,
+    units.c.state,
+    units.c.reason,
+    units.c.field,
+    units.c.id,
+    sqlite_where=units.c.reason.is_not(None),
+    postgresql_where=units.c.reason.is_not(None),
+)
 sa.Index(
     "ix_units_awaiting",
     units.c.awaiting,
@@ -72,6 +86,7 @@ targets = sa.Table(
     sa.Column("fingerprint", sa.Text),  # of the content Medplum last confirmed
     sa.Column("sent", sa.Text),  # prints of what was sent since, each after a blank
     sa.Column("former_id", sa.Text),  # under which it was deleted, while it is intended again
+    sa.Column("overwrites", sa.Text),  # version of an edit that a person lets us write over
     sa.Column("deleted", sa.Boolean, nullable=False),
     sa.Column("confirmed_at", sa.BigInteger),
 )
@@ -81,7 +96,7 @@ attempts = sa.Table(
     metadata,
     sa.Column("id", BigId, primary_key=True),
     sa.Column("unit_id", sa.BigInteger, nullable=False, index=True),
-    sa.Column("run_id", sa.BigInteger, nullable=False),
+    sa.Column("run_id", sa.BigInteger, nullable=False, index=True),
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("token", sa.Text, nullable=False),
     sa.Column("method", sa.Text, nullable=False),  # POST, PUT, DELETE
@@ -92,6 +107,41 @@ attempts = sa.Table(
     sa.Column("outcome", sa.Text),  # issue code, never its text
     sa.Column("fhir_id", sa.Text),
     sa.Column("version_id", sa.Text),
+)
+
+decisions = sa.Table(  # appended only; the newest that says something of a matter counts
+    "decisions",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("unit_id", sa.BigInteger, nullable=False, index=True),
+    sa.Column("revision", sa.Integer, nullable=False),  # of the unit, as it stood then
+    sa.Column("state", sa.Text, nullable=False),  # likewise
+    sa.Column("reason", sa.Text),  # likewise
+    sa.Column("field", sa.Text),  # likewise
+    sa.Column("decided_at", sa.BigInteger, nullable=False),
+    sa.Column("decided_by", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("note", sa.Text),
+    sa.Column("choice", sa.Text),  # fix, redeliver, accept, defer
+    sa.Column("approver", sa.Text),
+    sa.Column("due", sa.Text),  # a date, as ISO text
+    sa.Column("overwrites", sa.Boolean, nullable=False),  # what was edited or deleted in Medplum
+    sa.Column("believed", sa.BigInteger, index=True),  # of a collision: the unit that counts
+)
+
+pauses = sa.Table(
+    "pauses",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("stream", sa.Text, nullable=False, index=True),
+    sa.Column("run_id", sa.BigInteger, nullable=False),
+    sa.Column("paused_at", sa.BigInteger, nullable=False),
+    sa.Column("failed", sa.BigInteger, nullable=False),  # of those seen by the run until then
+    sa.Column("seen", sa.BigInteger, nullable=False),
+    sa.Column("reasons", sa.Text, nullable=False),  # JSON: how many failed for which reason
+    sa.Column("resumed_at", sa.BigInteger),
+    sa.Column("resumed_by", sa.Text),
+    sa.Column("note", sa.Text),
 )
 
 marks = sa.Table(
@@ -113,10 +163,53 @@ windows = sa.Table(
     sa.Column("run_id", sa.BigInteger, nullable=False),
 )
 
+sweeps = sa.Table(
+    "sweeps",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("stream", sa.Text, nullable=False, index=True),
+    sa.Column("run_id", sa.BigInteger, nullable=False),
+    sa.Column("started_at", sa.BigInteger, nullable=False),
+    sa.Column("last_unit", sa.BigInteger, nullable=False),  # units landed later cannot be absent
+    sa.Column("held", sa.BigInteger, nullable=False),  # live units when it began
+    sa.Column("since", sa.BigInteger),  # change times outside [since, until) are not asked for
+    sa.Column("until", sa.BigInteger),
+    sa.Column("verdict", sa.Text),  # believed, refused; None: it never came to its end
+    sa.Column("finished_at", sa.BigInteger),
+    sa.Column("rows", sa.BigInteger),
+    sa.Column("absent", sa.BigInteger),
+    sa.Column("gone", sa.BigInteger),
+)
+
+parents = sa.Table(  # those of a per-parent stream that were once read from the beginning
+    "parents",
+    metadata,
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("parent", sa.Text, primary_key=True),
+    sa.Column("read_at", sa.BigInteger, nullable=False),
+)
+
 leases = sa.Table(
     "leases",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("renewed_at", sa.BigInteger, nullable=False),
+)
+
+requests_made = sa.Table(  # those on a budget that processes share; older ones are forgotten
+    "requests_made",
+    metadata,
+    sa.Column("budget", sa.Text, primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True),  # from 1, without gaps
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("depth", sa.BigInteger, nullable=False),  # how many are kept
+)
+
+ledgers = sa.Table(  # numbers that processes change in turns, as the room that owns them writes
+    "ledgers",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("written_at", sa.BigInteger, nullable=False),
 )

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from migration_assets.errors import Permanent
+from migration_assets.fhir.retirement import supports
 from migration_assets.mapping import Mapping, Step
 
 
@@ -36,6 +37,7 @@ def discover(*extra_folders: Path) -> dict[str, Mapping[Any]]:
             if not path.name.startswith("_"):
                 found[path] = _mapping(path)
     _check_single(found)
+    _check_removals(found)
     return _ordered(found.values())
 
 
@@ -81,6 +83,17 @@ def _check_single(found: dict[Path, Mapping[Any]]) -> None:
                     "Remove one of them."
                 )
             seen[claim] = path
+
+
+def _check_removals(found: dict[Path, Mapping[Any]]) -> None:
+    """A policy that a type has no element for would quarantine every deletion."""
+    for path, mapping in found.items():
+        for each in mapping.types:
+            if not supports(each, mapping.removal):
+                raise Permanent(
+                    f"Looking for mappings: {path} removes by {mapping.removal.value}, which "
+                    f"{each} has no element for. Choose another removal."
+                )
 
 
 def _ordered(mappings: Iterable[Mapping[Any]]) -> dict[str, Mapping[Any]]:

@@ -22,7 +22,13 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """What Medplum said of one member; the manifest keeps it as an attempt."""
+    """What Medplum said of one member; the manifest keeps it as an attempt.
+
+    ``event``: created, changed, unchanged, deleted, failed; ``found``: it was there already and was
+    left as it is; ``confirmed``: our own earlier write; ``overwrote-edit``: written over an edit
+    made in Medplum. Of a search: ``edit-found`` and ``duplicate`` name what a person must look at,
+    ``left-behind`` what a refused group wrote although it should have been rolled back.
+    """
 
     member: Member
     method: str
@@ -46,9 +52,13 @@ class Delivered:
     field: str | None = None
 
 
+NOT_WRITTEN = frozenset({"failed", "duplicate", "edit-found", "left-behind"})
+"""Events of answers that do not say: this is in Medplum as it was sent."""
+
 EDITED = "edited-in-medplum"
 GONE = "deleted-in-medplum"
-_HELD_REASONS = {Fate.DUPLICATE: "duplicate-in-medplum", Fate.GONE: GONE}
+DUPLICATE = "duplicate-in-medplum"
+_HELD_REASONS = {Fate.DUPLICATE: DUPLICATE, Fate.GONE: GONE}
 
 
 def ended(packed: Packed, answers: list[Answer], outcome: Outcome) -> Delivered:
@@ -90,12 +100,13 @@ def read_entry(
 def _proved(member: Member, outcome: Outcome) -> Outcome:
     """Take an answer for what it shows: a success must name the resource and its version.
 
-    One that does not, or names another, is looked for again. A deletion of what is not there, or
+    One that does not, or names another, is looked for again. A removal of what is not there, or
     no longer, has come to its end.
     """
-    if member.body is None:
-        gone = outcome.fate is Fate.GONE
-        return replace(outcome, fate=Fate.DONE) if gone else outcome
+    if member.body is None and outcome.fate is Fate.GONE:
+        return replace(outcome, fate=Fate.DONE)
+    if member.deletes:
+        return outcome
     named = outcome.fhir_id is not None and outcome.version_id is not None
     other = member.fhir_id is not None and outcome.fhir_id != member.fhir_id
     if outcome.fate is Fate.DONE and (other or not named):
@@ -122,8 +133,12 @@ def _answer(packed: Packed, at: int, outcome: Outcome, bundle: str, index: int) 
 def _event(member: Member, method: str, outcome: Outcome) -> str:
     if outcome.fate is not Fate.DONE:
         return "failed"
-    if method == "DELETE":
+    if method == "DELETE" or not outcome.status.startswith("2"):
         return "deleted"
     if outcome.status == "201":
         return "created"
-    return "unchanged" if outcome.version_id == member.version_id else "changed"
+    if member.create_only:
+        return "found"
+    if outcome.version_id == member.version_id:
+        return "unchanged"
+    return "overwrote-edit" if member.overwrites else "changed"

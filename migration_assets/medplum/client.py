@@ -1,42 +1,30 @@
-"""HTTP to one Medplum project: bundles, searches, and what went wrong with either.
+"""One Medplum project as delivering sees it: bundles, searches, a preflight.
 
-Belongs here: requests, time-outs, tokens, the quota header. Does not belong here: what to send
-or what an entry's outcome leads to. Redirects are never followed and environment proxies are
-ignored: the credential and the records leave for the declared server only.
+Belongs here: which request answers which question. Does not belong here: how requests travel
+(``wire``), what to send, or what an entry's outcome leads to.
 """
 
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import orjson
-import requests
 from pydantic import SecretStr
 
-from migration_assets.errors import Permanent, Transient
+from migration_assets.errors import Transient
 from migration_assets.fhir.identifiers import search_token
-from migration_assets.medplum.auth import ClientCredentials
-from migration_assets.medplum.outcomes import failure
+from migration_assets.medplum.auth import BasicCredential, ClientCredentials, Credential
+from migration_assets.medplum.jobs import Jobs
 from migration_assets.medplum.quota import SEARCH_POINTS, Pacer
+from migration_assets.medplum.wire import TIMEOUT, Ambiguous, Body, Wire
 
 SEARCH_COUNT = 1000  # contract §11: the most identifiers, and the most matches, of one search
-_TIMEOUT = (10.0, 120.0)  # Medplum's own statement timeout is 60 s, twice that with its retry
 _SEARCH_AGAIN = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try
-_FOR_CONTENT = frozenset({400, 413, 414, 422})
-_SERVER_FAULTS = frozenset({408, 425, 500, 502, 503, 504})
 
-
-class Ambiguous(Transient):
-    """The request may have been carried out although no whole answer came (contract §3)."""
-
-
-class Unacceptable(Permanent):
-    """The request was refused for what it holds, by the server or by a firewall before it.
-
-    Nothing of it was carried out. One entry may be the cause: the others can go without it.
-    """
+Auth = Literal["client_credentials", "basic"]
+"""How the client shows who it is: by a token it fetches, or by its secret with every request."""
 
 
 class Fhir(Protocol):
@@ -65,19 +53,30 @@ class MedplumClient:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        timeout: tuple[float, float] = _TIMEOUT,
+        timeout: tuple[float, float] = TIMEOUT,
+        auth: Auth = "client_credentials",
+        pacer: Pacer | None = None,
     ) -> None:
-        self._fhir = f"{base_url}fhir/R4"
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._timeout = timeout
-        self._auth = ClientCredentials(
-            self._session, base_url, client_id, client_secret, timeout=timeout, clock=clock
+        """``pacer`` may be shared with other clients of the same ``client_id``."""
+        credential: Credential = (
+            BasicCredential(client_id, client_secret)
+            if auth == "basic"
+            else ClientCredentials(base_url, client_id, client_secret, timeout=timeout, clock=clock)
         )
+        self.pacer = pacer or Pacer(clock=clock, sleep=sleep)
+        self._wire = Wire(base_url, credential, self.pacer, timeout=timeout)
+        self._jobs = Jobs(self._wire, sleep=sleep)
         self._sleep = sleep
-        self.pacer = Pacer(clock=clock, sleep=sleep)
-        self.requests_made = 0
         self._transactions: bool | None = None
+
+    def close(self) -> None:
+        """Close the connections that are kept alive."""
+        self._wire.close()
+
+    @property
+    def requests_made(self) -> int:
+        """Requests so far, those for tokens not counted."""
+        return self._wire.requests_made
 
     def post_bundle(self, body: bytes, entries: int) -> list[dict[str, Any]]:
         """Execute a batch of ``entries`` entries.
@@ -88,15 +87,13 @@ class MedplumClient:
             Unacceptable: refused for what it holds.
             Permanent: refused for good.
         """
-        answer = self._send("POST", "", body, what="Sending a bundle")
-        responded = answer.get("entry")
-        whole = isinstance(responded, list) and all(isinstance(e, dict) for e in responded)
-        if not isinstance(responded, list) or not whole or len(responded) != entries:
-            raise Ambiguous(
-                f"Sending a bundle of {entries} entries was answered with "
-                f"{len(responded) if isinstance(responded, list) else 'no'} entries."
-            )
-        return responded
+        return _whole(self._send("POST", "", body, what="Sending a bundle"), entries)
+
+    def run_job(
+        self, body: bytes, entries: int, *, keep_waiting: Callable[[], bool]
+    ) -> list[dict[str, Any]]:
+        """Execute a batch of ``entries`` entries in Medplum's own time; raises as ``Jobs.run``."""
+        return _whole(self._jobs.run(body, keep_waiting=keep_waiting), entries)
 
     def search(self, resource_type: str, params: Mapping[str, str]) -> list[dict[str, Any]]:
         """The resources found by ``POST Type/_search`` (ids do not fit a URL; contract §11).
@@ -105,15 +102,16 @@ class MedplumClient:
         """
         form = {"_count": str(SEARCH_COUNT), **params}
         for pause in (*_SEARCH_AGAIN, None):
-            self.pacer.wait_for(SEARCH_POINTS)
+            grant = self.pacer.reserve(SEARCH_POINTS)
             try:
-                answer = self._send(
-                    "POST", f"/{resource_type}/_search", form, what=f"Searching {resource_type}"
-                )
-            except Transient:
+                with grant:
+                    answer = self._send(
+                        "POST", f"/{resource_type}/_search", form, what=f"Searching {resource_type}"
+                    )
+            except Transient as error:
                 if pause is None:
                     raise
-                self._sleep(pause)
+                self._sleep(error.retry_after or pause)
             else:
                 break
         return [each["resource"] for each in answer.get("entry") or () if "resource" in each]
@@ -138,87 +136,33 @@ class MedplumClient:
             ]
             bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
             what = "Asking whether transactions are atomic"
-            answer = self._answer("POST", "", orjson.dumps(bundle), what=what)
+            answer = self._wire.answer("POST", "", orjson.dumps(bundle), what=what)
             if answer.status_code not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
-                raise self._refusal(answer, what)
+                raise self._wire.refusal(answer, what)
             self._transactions = answer.status_code == HTTPStatus.NOT_FOUND
         return self._transactions
 
-    def _send(
-        self, method: str, path: str, body: bytes | Mapping[str, str] | None, *, what: str
-    ) -> dict[str, Any]:
-        answer = self._answer(method, path, body, what=what)
+    def _send(self, method: str, path: str, body: Body, *, what: str) -> dict[str, Any]:
+        answer = self._wire.answer(method, path, body, what=what)
         if answer.status_code != HTTPStatus.OK:
-            raise self._refusal(answer, what)
+            raise self._wire.refusal(answer, what)
         try:
             parsed = orjson.loads(answer.content)
         except orjson.JSONDecodeError:
             raise Ambiguous(f"{what} was answered with something that is not JSON.") from None
         return parsed if isinstance(parsed, dict) else {}
 
-    def _answer(
-        self, method: str, path: str, body: bytes | Mapping[str, str] | None, *, what: str
-    ) -> requests.Response:
-        """Whatever came back, if anything did."""
-        try:
-            return self._request(method, path, body)
-        except requests.ConnectTimeout as error:
-            raise Transient(f"{what} failed: no connection ({type(error).__name__}).") from None
-        except requests.RequestException as error:
-            raise Ambiguous(
-                f"{what} ended without a whole answer ({type(error).__name__}). "
-                "Is the Medplum server up?"
-            ) from None
 
-    def _request(
-        self, method: str, path: str, body: bytes | Mapping[str, str] | None
-    ) -> requests.Response:
-        for fresh in (False, True):
-            headers = {"Accept": "application/fhir+json", **self._auth.header(fresh=fresh)}
-            if isinstance(body, bytes):  # a mapping goes out as a form, by requests
-                headers["Content-Type"] = "application/fhir+json"
-            self.requests_made += 1
-            answer = self._session.request(
-                method,
-                self._fhir + path,
-                data=body,
-                headers=headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-            )
-            self.pacer.heard(answer.headers.get("RateLimit"))
-            if answer.status_code != HTTPStatus.UNAUTHORIZED:
-                break
-        return answer
-
-    def _refusal(self, answer: requests.Response, what: str) -> Exception:
-        """The error for an answer that is not 200; built here, raised by the caller."""
-        status = answer.status_code
-        try:
-            outcome = failure(str(status), answer.json())
-        except (ValueError, AttributeError):
-            outcome = failure(str(status), {})
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
-            return Transient(f"{what} was throttled (429).", retry_after=outcome.wait)
-        if status in _SERVER_FAULTS:
-            return Ambiguous(f"{what} was answered {status}: the server failed on it.")
-        if status == HTTPStatus.CONFLICT:
-            return Transient(f"{what} met a conflict (409).")
-        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            return Permanent(
-                f"{what} was refused ({status}). Check that the ClientApplication of "
-                "MEDPLUM_CLIENT_ID is active and its AccessPolicy permits it."
-            )
-        if answer.is_redirect:
-            return Permanent(
-                f"{what} was answered with a redirect ({status}), which is never followed. "
-                "Set MEDPLUM_BASE_URL to the server's own address."
-            )
-        kind = Unacceptable if status in _FOR_CONTENT else Permanent
-        return kind(
-            f"{what} was refused: {status} {outcome.code or 'without an issue code'}. "
-            "Is MEDPLUM_BASE_URL the address of a Medplum server?"
+def _whole(answer: Any, entries: int) -> list[dict[str, Any]]:
+    """The entries of a batch-response, if there are as many as were sent."""
+    responded = answer.get("entry") if isinstance(answer, dict) else None
+    whole = isinstance(responded, list) and all(isinstance(each, dict) for each in responded)
+    if not isinstance(responded, list) or not whole or len(responded) != entries:
+        raise Ambiguous(
+            f"Sending a bundle of {entries} entries was answered with "
+            f"{len(responded) if isinstance(responded, list) else 'no'} entries."
         )
+    return responded
 
 
 def find_by_identifier(

@@ -15,6 +15,10 @@ from typing import Any
 # Contract §3: a 400 with one of these texts is a lost race, not a bad record.
 _LOST_RACE = re.compile(r"Resource ID did not match resolved ID|Assigned ID is already in use")
 _SERIALIZATION_FAILURE = "40001"
+_MATCHED_SEVERAL = re.compile(r"Conditional [A-Z]+ matched multiple resources")
+"""What a bundle's conditional write is refused with, with 400 (contract §6); others get a 412."""
+_STALE_PATCH = re.compile(r"Test failed")
+"""How the patch library of the server says that a ``test`` did not hold: our version is old."""
 
 
 class Fate(enum.Enum):
@@ -87,6 +91,10 @@ def _fate(status: str, outcome_id: str, code: str, text: str, coding: Mapping[st
     conflict = status == "409" or coding.get("code") == _SERIALIZATION_FAILURE
     if lost_race or conflict or status.startswith("5") or not status:
         return Fate.RETRY
+    if status == "400" and _MATCHED_SEVERAL.match(text):
+        return Fate.DUPLICATE
+    if status == "400" and _STALE_PATCH.match(text):
+        return Fate.EDITED
     if status == "412":
         many = "multiple-matches" in (code, outcome_id) or "Multiple resources" in text
         return Fate.DUPLICATE if many else Fate.EDITED

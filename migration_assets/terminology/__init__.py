@@ -12,6 +12,7 @@ from migration_assets.terminology.concept_map import (
     Unmapped,
     concept_map,
     load,
+    lookups,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "concept",
     "concept_map",
     "load",
+    "lookups",
 ]

@@ -9,7 +9,9 @@ here but has no standard one.
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,20 @@ from migration_assets.fhir.identifiers import local_system
 
 _MAPS: Final = Path(__file__).parent / "maps"
 _COLUMNS: Final = ("local_code", "local_display", "system", "code", "display")
+
+
+_HEARD: Final[ContextVar[list[tuple[str, str]] | None]] = ContextVar("heard", default=None)
+
+
+@contextmanager
+def lookups() -> Iterator[list[tuple[str, str]]]:
+    """Hear which maps are asked for which local codes meanwhile, for the mapping register."""
+    heard: list[tuple[str, str]] = []
+    token = _HEARD.set(heard)
+    try:
+        yield heard
+    finally:
+        _HEARD.reset(token)
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,9 @@ class ConceptMap:
 
     def translate(self, local_code: str) -> Translation | Unmapped:
         """What the map says of a code; matched exactly, as the source wrote it."""
+        heard = _HEARD.get()
+        if heard is not None:
+            heard.append((self.name, local_code))
         return self.translations.get(local_code) or Unmapped(coding(self.system, local_code))
 
 

@@ -1,41 +1,30 @@
 """The whole way of a row against a target that takes no time, and its floor.
 
 Pull over HTTP → land → map → validate → bundle, on one core: rows per second of this process's
-CPU. The clinic's server and the floor's reader are other work: the server runs in its own process,
-the floor (requests and orjson over the same pages, nothing else) is measured in the same run.
+CPU. The clinic's server runs in its own process; the floor (requests and orjson over the same
+pages, nothing else) is measured in the same run.
 
     python -m migration_assets_tests.bench.throughput PATIENTS
 
 prints one JSON object; run in a process of its own, so that its peak memory is its own.
 """
 
-import json
-import resource
+import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import orjson
-import requests
-
-from migration_assets.adoption import read_adoption
-from migration_assets.connections import Connections
-from migration_assets.demo.clinic_server import Clinic, start_clinic
-from migration_assets.demo.clinic_store import ClinicStore
-from migration_assets.demo.home import Home
-from migration_assets.demo.population import generate
-from migration_assets.manifest import Manifest
 from migration_assets.mappings import discover
 from migration_assets.medplum import Pacer
-from migration_assets.pipeline import Run, Window, land, migrate
-from migration_assets.settings import Settings
+from migration_assets.pipeline import land, migrate
+from migration_assets.run import Window
+from migration_assets_tests.bench.clinic import Founded, founded, read_pages
+from migration_assets_tests.bench.figures import Figure
+from migration_assets_tests.bench.own_process import measured_apart, peak_mb, tell
 
-PAGE = 500
+ROWS_PER_PATIENT = 9.3  # of the demo's population; the figure uses the rows that were counted
 
 
 @dataclass
@@ -74,20 +63,40 @@ class NullTarget:
         }
 
 
+def figures(scale: float) -> Generator[Figure, None, None]:
+    """Speed on a small clinic (the median of three; of one at a small scale), memory on a large."""
+    times = 3 if scale >= 1 else 1
+    small = [measured_apart("throughput", str(max(10, int(3_000 * scale)))) for _ in range(times)]
+    speed = statistics.median(each["rows_per_second_per_core"] for each in small)
+    ratio = statistics.median(each["ratio_to_floor"] for each in small)
+    floor = statistics.median(each["floor_rows_per_second_per_core"] for each in small)
+    yield Figure(
+        "rows_per_second_per_core",
+        speed,
+        "rows/s: pull, land, map, validate, bundle",
+        least=3_000,
+        beside=f"floor, requests + orjson alone: {floor:,.0f}; ratio {ratio:.3f}",
+    )
+    yield Figure("rows_per_second_per_core_of_floor", ratio)
+    large = measured_apart("throughput", str(max(20, int(1_000_000 / ROWS_PER_PATIENT * scale))))
+    yield Figure("rows_per_second_per_core_million_rows", large["rows_per_second_per_core"])
+    yield Figure("peak_memory_rows", large["rows"], "rows")
+    yield Figure("peak_memory_mb_million_rows", large["peak_memory_mb"], "MB", most=250)
+    yield Figure(
+        "memory_growth_mb_million_rows",
+        large["peak_memory_mb"] - small[0]["peak_memory_mb"],
+        "MB",
+        beside=f"over {large['rows']:,.0f} rows against {small[0]['rows']:,.0f}",
+    )
+
+
 def measure(patients: int) -> dict[str, float]:
     """Rows per second and core, the floor's, their ratio, and peak memory in MB."""
-    with tempfile.TemporaryDirectory() as folder:
-        home = Home(Path(folder))
-        home.create()
-        now = datetime.now(UTC)
-        with ClinicStore(home.clinic) as store:
-            store.load(generate(patients=patients, seed=1, now=now))
-        (home.folder / "start").write_text("2024-01-01")
-        with start_clinic(home.clinic, api_key=home.api_key, admin_key=home.admin_key) as clinic:
-            before = _peak_mb()
-            rows, seconds, sent = _measured(lambda: _migrate(home, clinic))
-            peak = _peak_mb()
-            floor_rows, floor_seconds, _ = _measured(lambda: _floor(clinic, home.api_key))
+    with founded(patients) as place:
+        before = peak_mb()
+        rows, seconds, sent = _measured(lambda: _migrate(place))
+        peak = peak_mb()
+        floor_rows, floor_seconds, _ = _measured(lambda: (read_pages(place.clinic), 0))
     return {
         "rows": rows,
         "bytes_per_row": sent / rows,
@@ -105,52 +114,15 @@ def _measured(work: Callable[[], tuple[int, int]]) -> tuple[int, float, int]:
     return rows, time.process_time() - started, sent
 
 
-def _migrate(home: Home, clinic: Clinic) -> tuple[int, int]:
-    variables = home.environment(clinic.base_url, "http://127.0.0.1:1/")
-    settings = Settings.model_validate(variables)
-    connections = Connections(settings, environ=lambda: variables)
-    manifest = Manifest(settings.manifest_url, clock=lambda: datetime.now(UTC))
+def _migrate(place: Founded) -> tuple[int, int]:
     target = NullTarget(Pacer())
-    mappings = discover().values()
-    run = Run(
-        id=manifest.start_run("bench", pipeline_version="bench"),
-        label="bench",
-        manifest=manifest,
-        puller=connections.puller(),
-        adoption=read_adoption(
-            "\n".join(f'{each.resource_type} = "backfill"' for each in mappings)
-        ),
-        fhir=target,
-        deadline_seconds=3600,
-    )
+    run = place.run(target)
     rows = 0
-    for mapping in mappings:
+    for mapping in discover().values():
         rows += land(run, mapping, Window(None, None)).rows
         migrate(run, mapping)
-    manifest.close()
     return rows, target.sent
 
 
-def _floor(clinic: Clinic, api_key: str) -> tuple[int, int]:
-    """The same pages with requests and orjson, and nothing done with them."""
-    session = requests.Session()
-    session.trust_env = False
-    session.headers["X-API-Key"] = api_key
-    rows = 0
-    for stream in (each.stream for each in discover().values()):
-        url: str | None = f"{clinic.base_url}api/{stream}?limit={PAGE}&include_deleted=true"
-        while url:
-            page = orjson.loads(session.get(url, timeout=60).content)
-            rows += len(page["rows"])
-            url = page["next"]
-            if url and url.startswith("/"):
-                url = clinic.base_url.rstrip("/") + url
-    return rows, 0
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]))))  # noqa: T201 - read by bench/__main__
+    tell(measure(int(sys.argv[1])))

@@ -211,6 +211,20 @@ def test_check_finds_everything_in_place_and_leaves_no_server_behind(ran: Ran) -
     _wait_until_nothing_runs(ran.folder)
 
 
+def test_a_row_that_vanished_without_a_trace_is_found_by_a_sweep_and_removed(ran: Ran) -> None:
+    """The last of the tests on this clinic: it changes it."""
+    again = migration("demo", "--change", "8", folder=ran.folder)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "1 more vanished without a trace" in again.stdout
+    swept = migration("sweep", "--json", folder=ran.folder)
+    assert swept.returncode == 0, swept.stdout + swept.stderr
+    found = json.loads(swept.stdout)
+    assert sum(each["gone"] for each in found) == 1, "the API itself confirms it: 404"
+    assert sum(each["waiting"] for each in found) == 0
+    assert all(each["pending"] == 0 for each in _status(ran.folder)["types"].values())
+    _wait_until_nothing_runs(ran.folder)
+
+
 def test_an_interrupted_demo_leaves_nothing_running_and_ends_balanced_next_time(
     tmp_path: Path,
 ) -> None:
@@ -224,7 +238,8 @@ def test_an_interrupted_demo_leaves_nothing_running_and_ends_balanced_next_time(
     _wait_until_nothing_runs(tmp_path)
     again = migration("demo", "--change", "8", folder=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "4 updated, 2 new, 2 deleted" in again.stdout
+    assert "4 updated, 2 new, 1 deleted" in again.stdout
+    assert "1 more vanished without a trace" in again.stdout
     assert all(each["pending"] == 0 for each in _status(tmp_path)["types"].values())
     reset = migration("demo", "--reset", folder=tmp_path)
     assert reset.returncode == 0

@@ -20,11 +20,18 @@ from migration_assets.mapping import Mapping
 from migration_assets.medplum import MedplumClient
 from migration_assets.settings import Settings
 from migration_assets_tests.conftest import Clock
-from migration_assets_tests.scripted import NOW, ORGANIZATIONS, PATIENTS, ScriptedSource
+from migration_assets_tests.scripted import (
+    NOW,
+    ORGANIZATIONS,
+    PATIENTS,
+    START,
+    ScriptedSource,
+)
 
 SECRET = "invented"
 MAPPINGS: dict[str, Mapping[Any]] = {"Organization": ORGANIZATIONS, "Patient": PATIENTS}
 CANARY = "Kanarienvogel"
+AFTER_NOW = int((NOW - START).total_seconds()) + 60
 DESCRIPTION = """
 name: scripted
 base_url: https://scripted.example
@@ -50,7 +57,7 @@ class ScriptedConnections(Connections):
         """A described source with a change time."""
         return load_description(DESCRIPTION)
 
-    def puller(self) -> Any:
+    def puller(self, manifest: Manifest | None = None) -> Any:
         """The script."""
         return self.served
 
@@ -58,7 +65,7 @@ class ScriptedConnections(Connections):
         """The phases of the test."""
         return read_adoption(self.phases)
 
-    def medplum(self) -> MedplumClient | None:
+    def medplum(self, manifest: Manifest | None = None) -> MedplumClient | None:
         """The sandbox."""
         if self.project is None:
             return None
@@ -189,7 +196,7 @@ def test_a_backfill_hands_over_to_incremental_pulling_by_itself(
     source.put("organizations", "O1", at=10)
     source.put("patients", "P1", at=10)
     materialize(connections, instance)
-    source.put("patients", "P2", at=26_700_000)
+    source.put("patients", "P2", at=AFTER_NOW)
     result = materialize(connections, instance, config={"incremental": True})
     assert result.success
     assert states(connections, "patients") == {State.MIGRATED: 2}
@@ -229,13 +236,16 @@ def test_the_sensor_starts_one_run_for_a_change_and_none_for_quiet(
     source.put("organizations", "O1", at=10)
     materialize(connections, instance)
     assert "No change" in skipped(sensor_says(connections, instance))
-    source.put("patients", "P9", at=26_700_000)
+    source.put("patients", "P9", at=AFTER_NOW)
     said = sensor_says(connections, instance)
     assert isinstance(said, dg.SensorResult)
     (request,) = said.run_requests or []
     job = definitions(connections).resolve_job_def(JOB)
     result = job.execute_in_process(
-        instance=instance, run_config=request.run_config, tags=request.tags
+        instance=instance,
+        run_config=request.run_config,
+        tags=request.tags,
+        partition_key=request.partition_key,
     )
     assert result.success
     assert states(connections, "patients") == {State.MIGRATED: 1}
@@ -282,7 +292,7 @@ def test_an_error_nobody_expected_does_not_take_a_patient_into_the_event_log(
 ) -> None:
     """Also where DAGSTER_REDACT_USER_CODE_ERRORS was forgotten: a library may quote a row."""
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **_named: object) -> None:
         raise ValueError(CANARY)
 
     monkeypatch.setattr(source, "pages", broken)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migration_assets.defs.partitions import change_time_partitions, windows
+from migration_assets.run import Way
 from migration_assets.settings import Settings
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -55,7 +56,7 @@ def test_an_incremental_pull_is_the_same_windows_clipped_at_the_mark() -> None:
     made = windows(partitions, keys, now=NOW, mark=mark, lookback=lookback)
     assert [each.since for each in made] == [mark - lookback, datetime(2026, 11, 1, tzinfo=UTC)]
     assert [each.partition for each in made] == [None, None]
-    assert not any(each.reopen for each in made)
+    assert not any(each.way is Way.BACKFILL for each in made)
 
 
 def test_an_incremental_pull_of_one_partition_skips_nothing_since_the_mark() -> None:

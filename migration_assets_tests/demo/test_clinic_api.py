@@ -231,6 +231,7 @@ def test_the_same_seed_makes_the_same_changes(tmp_path: Path) -> None:
         "updated": 6,
         "inserted": 4,
         "deleted": 5,
+        "erased": 0,
     }
 
 

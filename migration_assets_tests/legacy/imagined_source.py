@@ -28,13 +28,17 @@ def _believed(_body: Any) -> None:
 
 @dataclass
 class ImaginedSource:
-    """Implements ``Fetcher``: ``keeps`` filters, ``cap`` is the largest page, ``lies`` spoil it."""
+    """Implements ``Fetcher``: ``keeps`` filters, ``cap`` is the largest page, ``lies`` spoil it.
+
+    ``served`` is its clock.
+    """
 
     rows: Callable[[], Rows]
     keeps: Callable[[dict[str, Any], dict[str, str]], bool] = lambda _row, _query: True
     cap: int = 1_000_000
     with_total: bool = False
     lies: Callable[[dict[str, Any]], None] = lambda _body: None
+    served: Callable[[], str] = lambda: SERVED
     base_url: str = BASE
     requests_made: int = 0
     queries: list[dict[str, str]] = field(default_factory=list)
@@ -70,7 +74,7 @@ class ImaginedSource:
         if self.with_total:
             answered["total"] = len(rows)
         self.lies(answered)
-        headers = {"Date": SERVED}
+        headers = {"Date": self.served()}
         if end < len(rows):
             kept = urlencode({name: query[name] for name in ("since", "before") if name in query})
             headers["Link"] = f'<{BASE}/rows?at={end}&{kept}>; rel="next"'

@@ -124,6 +124,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
+    def do_PUT(self) -> None:
+        self.do_POST()
+
+    def do_DELETE(self) -> None:
+        self.do_POST()
+
     def _answer(self, body: bytes) -> None:
         parts = urlsplit(self.path)
         query = parse_qs(parts.query, keep_blank_values=True)
@@ -132,7 +138,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             parts.path,
             query,
             dict(self.headers),
-            parse_qs(body.decode()),
+            parse_qs(body.decode()) if self.command == "POST" else {},
             str(self.client_address),
             body,
         )

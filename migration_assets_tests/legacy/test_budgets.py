@@ -37,7 +37,6 @@ def test_no_span_holds_more_requests_than_its_limit(
             begin = at // span * span if limit.clock_aligned else at
             inside = [one for one in made if begin <= one < begin + span]
             assert len(inside) <= limit.requests
-    assert budget.waited == sum(time.slept)
 
 
 def test_a_quota_that_starts_anew_on_the_clock_waits_only_for_the_clock() -> None:

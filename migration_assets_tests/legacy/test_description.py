@@ -33,6 +33,13 @@ def cursor(**changes: Any) -> dict[str, Any]:
 
 
 WALK = {"type": "walk", "within_tie": {"type": "page"}}
+CHAINS: list[dict[str, Any]] = [
+    {"type": "next_url"},
+    {"type": "next_url_header", "header": "Next-Page"},
+    {"type": "link_header"},
+    {"type": "cursor", "path": "token", "param": "at"},
+    {"type": "cursor_header", "header": "Next-Token", "param": "at"},
+]
 
 
 def paged(**pager: Any) -> dict[str, Any]:
@@ -58,6 +65,7 @@ def paged(**pager: Any) -> dict[str, Any]:
         ({"http": {"verify": False}}, "http.verify.*: TLS is always verified"),
         ({"http": {"deadline": 0}}, "http.deadline: Input should be greater than 0"),
         ({"limits": [{"requests": 0, "per_seconds": 1}]}, r"limits\[0\].requests"),
+        ({"budget": "our-key"}, "say the limits too"),
         ({"streams": []}, "needs streams, or defaults"),
         ({"streams": [STREAM, STREAM]}, "two streams have the same name"),
         ({"colour": SECRET}, "colour: is not a field"),
@@ -94,6 +102,13 @@ def test_a_source_that_cannot_be_meant_is_refused(changes: dict[str, Any], says:
         (paged(order="change_time", overlap=5), "use type: walk"),
         (paged(order="change_time_descending"), "a deletion while we read hides a row"),
         (paged(), "are lost until they change again"),
+        ({**paged(), "sweep": True}, "are lost until they change again"),
+        (
+            paged(order="fixed"),
+            "that one is lost for good; give an offset an overlap, or say sweep",
+        ),
+        ({**paged(), "pager": {"type": "page", "order": "fixed"}}, "that one is lost for good"),
+        *(({"pager": pager, **cursor()}, "say keyset: true if it names") for pager in CHAINS),
         ({"pager": WALK, **cursor()}, "it needs cursor.param"),
         ({"pager": WALK}, "it needs cursor.param"),
         ({"pager": WALK, **cursor(param="since", inclusive=False)}, "includes equality"),
@@ -110,11 +125,18 @@ def test_a_stream_that_would_lose_rows_or_cannot_be_meant_is_refused(
 @pytest.mark.parametrize(
     "changes",
     [
-        paged(order="fixed"),
+        {**paged(order="fixed"), "sweep": True},
+        paged(order="fixed", accepted_loss="the old system is read-only since May"),
+        paged(order="fixed", overlap=5),
         paged(overlap=5),
         paged(accepted_loss="the old system is read-only since May"),
         {**paged(order="change_time_descending"), "sweep": True},
         {"pager": {"type": "offset"}},
+        {"pager": WALK, **cursor(param="since")},
+        *({"pager": {**pager, "keyset": True}, **cursor()} for pager in CHAINS),
+        *({"pager": pager, "sweep": True, **cursor()} for pager in CHAINS),
+        *({"pager": pager} for pager in CHAINS),
+        *({"pager": {"type": "walk", "within_tie": one}, **cursor(param="a")} for one in CHAINS),
     ],
 )
 def test_paging_that_loses_nothing_for_good_is_taken(changes: dict[str, Any]) -> None:
@@ -151,7 +173,7 @@ DEFAULTS = {
     "path": "v1/{stream}",
     "select": "data",
     "id": "uuid",
-    "pager": {"type": "next_url"},
+    "pager": {"type": "next_url", "keyset": True},
     "cursor": {"field": "updated_at", "param": "since"},
 }
 

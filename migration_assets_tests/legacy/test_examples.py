@@ -14,32 +14,46 @@ from migration_assets.legacy.pull import Puller
 from migration_assets.legacy.rows import PulledRow
 from migration_assets_tests.legacy.conftest import VirtualTime
 from migration_assets_tests.legacy.legacy_server import Asked, LegacyServer, Reply, json_reply
+from migration_assets_tests.legacy.queue_source import QueueSource
 
 FOLDER = Path(migration_assets.legacy.__file__).parent / "examples"
 SINCE = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
 LONGEST = 30
 
 Pull = Callable[..., list[PulledRow]]
+Opened = Callable[[str], Puller]
 
 
 @pytest.fixture
-def pull(server: LegacyServer, time: VirtualTime) -> Iterator[Pull]:
+def opened(server: LegacyServer, time: VirtualTime) -> Iterator[Opened]:
+    """Opens an example's source on the test server."""
     made: list[Puller] = []
     server.answers("/token", json_reply({"access_token": "t", "expires_in": 3600}))
     server.answers("/oauth2/token/", json_reply({"access_token": "t", "expires_in": 3600}))
 
-    def rows(example: str, stream: str, since: dt.datetime | None = None) -> list[PulledRow]:
+    def open_source(example: str) -> Puller:
         source = load_description(FOLDER / f"{example}.yaml")
         environ = {one.env: "invented" for one in _references(source)}
         environ |= {name: f"{server.url}/token" for name in environ if name.endswith("TOKEN_URL")}
         environ[f"{example.upper().removesuffix('HEALTH')}_URL"] = server.url
         puller = Puller(source, environ=environ, clock=time.clock, sleep=time.sleep)
         made.append(puller)
-        return [row for page in puller.pages(stream, since, None) for row in page.rows]
+        return puller
 
-    yield rows
+    yield open_source
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def pull(opened: Opened) -> Pull:
+    """Every row of an example's stream."""
+
+    def rows(example: str, stream: str, since: dt.datetime | None = None) -> list[PulledRow]:
+        pages = opened(example).pages(stream, since, None)
+        return [row for page in pages for row in page.rows]
+
+    return rows
 
 
 def keys(rows: list[PulledRow]) -> list[str]:
@@ -163,17 +177,25 @@ def test_elation_tells_merges_and_deletions(server: LegacyServer, pull: Pull) ->
     assert keys([row for row in found if row.deleted]) == ["3", "5"]
 
 
-def test_athenahealth_s_queue_is_read_without_taking_anything_off(
-    server: LegacyServer, pull: Pull
+def test_athenahealth_s_queue_is_emptied_only_of_what_was_landed(
+    server: LegacyServer, opened: Opened, time: VirtualTime
 ) -> None:
-    def changed(asked: Asked) -> Reply:
-        assert asked.one("leaveunprocessed") == "true"
-        begin, size = int(asked.one("offset")), int(asked.one("limit"))
-        rows = [{"patientid": str(n)} for n in range(1500)]
-        return json_reply({"patients": rows[begin : begin + size], "totalcount": 1500})
-
-    server.routes["/patients/changed"] = changed
-    assert keys(pull("athenahealth", "patients")) == numbers(1500)
+    """Events come while we read; each pull marks as read what it handed out, and no other."""
+    time.now = SINCE.timestamp()
+    source = QueueSource(SINCE)
+    server.routes["/patients/changed"] = source.serve
+    for number in range(1500):
+        source.change(str(number))
+    puller, found = opened("athenahealth"), list[PulledRow]()
+    source.before_each = lambda: source.change("1500") if len(source.asked) == 2 else None
+    for page in puller.pages("patients", None, None):
+        found += page.rows
+        assert source.taken == []
+    assert keys(found) == numbers(1500)
+    assert [row for page in puller.acknowledge("patients") for row in page.rows] == []
+    assert [event.patient for event in source.unread] == ["1500"]
+    again = [row for page in puller.pages("patients", SINCE, None) for row in page.rows]
+    assert keys(again) == numbers(1501)
 
 
 def test_care_is_asked_by_days_of_kolkata(server: LegacyServer, pull: Pull) -> None:

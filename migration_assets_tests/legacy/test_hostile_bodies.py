@@ -32,6 +32,31 @@ def test_a_page_that_is_not_json_is_told_soon_and_asks_for_the_base_url(
     told(caught.value)
 
 
+@pytest.mark.parametrize("levels", [300, 1_000, 10_000])
+@pytest.mark.parametrize(("opens", "closes"), [(b"[", b"]"), (b'{"a":', b"}")])
+@pytest.mark.parametrize("beside", [b"1", b"NaN"])
+def test_a_row_nested_deeper_than_it_can_be_written_again_is_refused(
+    server: LegacyServer,
+    puller: MakePuller,
+    levels: int,
+    opens: bytes,
+    closes: bytes,
+    beside: bytes,
+) -> None:
+    """Python's parsers read up to 1,024 levels, of which the account could write 254."""
+    nested = opens * levels + b"1" + closes * levels
+    body = b'{"data": [{"id": 1, "beside": %s, "nested": %s}]}' % (beside, nested)
+    server.answers("/rows", Reply(body))
+    with pytest.raises(Permanent, match=r"nested too deep|not JSON"):
+        keys(puller())
+
+
+def test_a_row_of_many_levels_is_read(server: LegacyServer, puller: MakePuller) -> None:
+    nested = b"[" * 200 + b"]" * 200
+    server.answers("/rows", Reply(b'{"data": [{"id": 1, "nested": %s}]}' % nested))
+    assert keys(puller()) == ["1"]
+
+
 def test_a_maintenance_page_that_goes_away_costs_nothing(
     server: LegacyServer, puller: MakePuller
 ) -> None:

@@ -26,6 +26,7 @@ GRAPHQL: dict[str, Any] = {
         "param": "variables.after",
     },
     "cursor": {"field": "updatedAt", "param": "variables.filter.since"},
+    "sweep": True,  # its endCursor counts rows
 }
 
 

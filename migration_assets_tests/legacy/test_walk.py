@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migration_assets.errors import Permanent
+from migration_assets.errors import Permanent, Transient
 from migration_assets_tests.legacy.imagined_source import ImaginedSource, Rows, pulls
 
 START = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
@@ -83,6 +83,91 @@ def test_rows_that_change_under_a_walk_are_met_again(
     assert set(found) == {str(key) for key in range(count)}
     # What changed behind the last page is for the next pull: later than the source's first answer.
     assert all(found[str(key)] == at(when) for key, when in seconds.items() if when < 100)
+
+
+@pytest.mark.parametrize("name", INSIDE)
+@pytest.mark.parametrize("count", [8, 4, 3])
+def test_a_row_that_leaves_a_long_instant_takes_no_other_along(name: str, count: int) -> None:
+    """An import gives thousands of rows one time; whoever edits one of them shifts all that follow.
+
+    Of 8, 4 and 3 rows and as many a second later, read three at a time, one was lost each time.
+    """
+    seconds = dict.fromkeys(range(count), 0) | dict.fromkeys(range(count, count + 4), 1)
+    source = clinic(seconds)
+    serve = source.rows
+
+    def while_people_work() -> Rows:
+        if source.requests_made >= 2:
+            seconds[1] = 50
+        return serve()
+
+    source.rows = while_people_work
+    assert set(seen(source, INSIDE[name])) == {str(key) for key in seconds}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+@settings(max_examples=100, deadline=None)
+@given(
+    times=st.lists(st.integers(0, 3), min_size=1, max_size=20),
+    changes=st.lists(st.tuples(st.integers(1, 20), st.integers(0, 19), st.booleans()), max_size=4),
+    until=st.sampled_from([None, 40]),
+)
+def test_no_row_slips_away_inside_an_instant(
+    name: str, times: list[int], changes: list[tuple[int, int, bool]], until: int | None
+) -> None:
+    """Edited, deleted, or moved out of a window that ends in the past."""
+    seconds = dict(enumerate(times))
+    source = clinic(seconds)
+    serve, left, touched = source.rows, sorted(changes), set()
+
+    def while_people_work() -> Rows:
+        while left and left[0][0] <= source.requests_made:
+            _, key, deleted = left.pop(0)
+            if key in seconds:
+                touched.add(key)
+                seconds[key] = 100 - len(left)
+                if deleted:
+                    del seconds[key]
+        return serve()
+
+    source.rows = while_people_work
+    puller = pulls(source, pager={"type": "walk", "within_tie": INSIDE[name]}, cursor=CURSOR)
+    end = START + dt.timedelta(seconds=until) if until else None
+    try:
+        found = {row.key for page in puller.pages("p", START, end) for row in page.rows}
+    except Transient:
+        return
+    expected = set(seconds) if until is None else set(seconds) - touched
+    assert found >= {str(key) for key in expected}
+
+
+@pytest.mark.parametrize(("name", "requests"), [("pages", 8), ("links", 6), ("offset", 5)])
+def test_only_an_instant_of_several_pages_is_read_twice(name: str, requests: int) -> None:
+    """Nine rows of one instant are three pages, and an empty one, or two more for an overlap."""
+    source = clinic(dict.fromkeys(range(9), 0))
+    assert len(seen(source, INSIDE[name])) == 9
+    assert source.requests_made == requests
+
+
+def test_a_page_with_room_left_is_not_read_again() -> None:
+    """Every idle poll would ask five times instead of three."""
+    source = clinic({1: 1, 2: 2})
+    assert len(seen(source, INSIDE["pages"])) == 2
+    assert source.requests_made == 3
+
+
+def test_an_instant_that_never_stands_still_is_not_called_complete() -> None:
+    seconds = dict.fromkeys(range(60), 0)
+    source = clinic(seconds)
+    serve = source.rows
+
+    def while_people_work() -> Rows:
+        seconds.update(dict.fromkeys(range(60), 0) | {source.requests_made % 60: 50})
+        return serve()
+
+    source.rows = while_people_work
+    with pytest.raises(Transient, match="rows moved between pages"):
+        seen(source, INSIDE["links"])
 
 
 def test_a_walk_costs_little_more_than_the_pages_there_are() -> None:

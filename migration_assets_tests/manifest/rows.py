@@ -18,6 +18,9 @@ class PulledRow:
     changed_at: datetime | None = START
     deleted: bool = False
     problem: str | None = None
+    archived: bool = False
+    merged_into: str | None = None
+    volatile: tuple[str, ...] = ()
 
 
 def row(key: str, *, at: int = 0, **content: Any) -> PulledRow:

@@ -9,7 +9,7 @@ import pytest
 
 from migration_assets.errors import Permanent, Transient
 from migration_assets.manifest import Manifest, Settlement, State, Target, engine
-from migration_assets.manifest.manifest import LEASE_SECONDS
+from migration_assets.manifest.leases import LEASE_SECONDS
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.manifest.rows import migrated, patient_token, row
 

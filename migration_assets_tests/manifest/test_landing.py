@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migration_assets.manifest import Landed, Manifest, State
+from migration_assets.manifest import Alongside, Landed, Manifest, State
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.manifest.rows import START, PulledRow, migrated, row, tombstone
 
@@ -171,8 +171,12 @@ def test_the_mark_is_not_moved_when_the_rows_are_not_landed(
             raise RuntimeError("the process dies here")
 
     with contextlib.suppress(RuntimeError):
-        manifest.land_last(
-            "patients", Bomb(), run_id=1, reopen=True, mark=START, window=("2026-01", 1)
+        manifest.land(
+            "patients",
+            Bomb(),
+            run_id=1,
+            reopen=True,
+            alongside=Alongside(mark=START, window=("2026-01", 1)),
         )
     assert manifest.high_water_mark("patients") is None
     assert manifest.pulled_windows("patients") == {}
@@ -181,7 +185,7 @@ def test_the_mark_is_not_moved_when_the_rows_are_not_landed(
 def test_the_mark_never_moves_backwards(manifest: Manifest, clock: Clock) -> None:
     later = START + timedelta(days=3)
     for mark in (later, START):
-        manifest.land_last("patients", [], run_id=1, reopen=True, mark=mark, window=None)
+        manifest.land("patients", [], run_id=1, reopen=True, alongside=Alongside(mark=mark))
     assert manifest.high_water_mark("patients") == later
 
 
@@ -225,3 +229,64 @@ def test_whatever_lands_every_distinct_key_is_on_account_and_the_balance_holds(
     if landed:
         assert manifest.balances()[stream].holds
     manifest.close()
+
+
+def test_a_sweep_believes_what_is_served_now_over_a_later_time_of_before(
+    manifest: Manifest, clock: Clock
+) -> None:
+    """A backup restored at the source, a soft delete undone: the change time went back."""
+    land(manifest, tombstone("P1", at=50), row("P2", at=50, name="newer"))
+    clock.now += timedelta(minutes=5)
+    sweep = manifest.start_sweep("patients", run_id=2)
+    clock.now += timedelta(minutes=5)
+    land(manifest, row("P3", at=60, name="changed while we sweep"), run_id=3)
+    beside = Alongside(sweep=sweep)
+    served = [
+        row("P1", at=10),
+        row("P2", at=10, name="restored"),
+        row("P3", at=40, name="old page"),
+    ]
+    landed = manifest.land("patients", served, run_id=2, reopen=False, alongside=beside)
+    assert (landed.changed, landed.stale) == (2, 1)
+    units = {each.key: each for each in manifest.landed_units("patients", limit=9)}
+    assert not units["P1"].deleted
+    assert units["P2"].row["name"] == "restored"
+    assert units["P3"].row["name"] == "changed while we sweep"
+
+
+def test_a_time_that_seems_to_go_back_in_the_repeated_hour_is_no_older_row(
+    manifest: Manifest,
+) -> None:
+    """Zone-less 01:50 EDT, changed again at 01:10 EST: 20 minutes later, and shown as earlier."""
+    land(manifest, row("P1", at=3_000, name="first"))
+    slack = Alongside(slack=timedelta(hours=1))
+    again = row("P1", at=600, name="second")
+    landed = manifest.land("patients", [again], run_id=2, reopen=False, alongside=slack)
+    assert landed.changed == 1
+    assert manifest.land("patients", [row("P1", at=-4_000)], run_id=3, reopen=False).stale == 1
+
+
+def test_a_row_and_its_tombstone_of_one_tick_are_a_deletion_and_no_collision(
+    manifest: Manifest,
+) -> None:
+    """A feed of deletions with days as ticks: as a collision the row would live on for good."""
+    land(manifest, row("P1", name="a"), row("P2", name="a"))
+    land(manifest, tombstone("P1", at=0))
+    land(manifest, tombstone("P2", at=0), run_id=2)
+    land(manifest, row("P2", name="an old page"), run_id=2)
+    assert all(each.deleted for each in manifest.landed_units("patients", limit=9))
+    land(manifest, row("P2", name="a"), run_id=3)
+    (back,) = [each for each in manifest.landed_units("patients", limit=9) if not each.deleted]
+    assert back.key == "P2"
+
+
+def test_a_second_tombstone_does_not_take_the_place_of_the_last_living_row(
+    manifest: Manifest,
+) -> None:
+    """Only that row tells what the resources hold, when they are marked instead of deleted."""
+    land(manifest, row("P1", name="whole"))
+    land(manifest, tombstone("P1", at=5), run_id=2)
+    again = PulledRow("P1", {"id": "P1", "reason": "typo"}, START + timedelta(9), deleted=True)
+    land(manifest, again, run_id=3)
+    (unit,) = manifest.landed_units("patients", limit=9)
+    assert (unit.deleted, unit.row) == (True, {"id": "P1", "name": "whole"})

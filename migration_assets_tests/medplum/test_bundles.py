@@ -70,10 +70,21 @@ def test_every_answer_of_the_contract_has_its_fate() -> None:
             {},
         ],
         Fate.WAIT: [answered("429", "Too Many Requests", "throttled")],
-        Fate.EDITED: [answered("412", "Precondition Failed", "processing")],
-        Fate.DUPLICATE: [answered("412", "Multiple resources found", "multiple-matches")],
+        Fate.EDITED: [
+            answered("412", "Precondition Failed", "processing"),
+            answered("400", "Test failed: v2 != v1"),
+        ],
+        Fate.DUPLICATE: [
+            answered("412", "Multiple resources found", "multiple-matches"),
+            answered("400", "Conditional PUT matched multiple resources"),
+        ],
         Fate.GONE: [answered("404", "Not found"), answered("410", "Gone")],
-        Fate.REFUSED: [answered("400", "Invalid"), answered("422", "x"), answered("403", "x")],
+        Fate.REFUSED: [
+            answered("400", "Conditional reference 'Patient?x' matched multiple resources"),
+            answered("400", "Invalid"),
+            answered("422", "x"),
+            answered("403", "x"),
+        ],
         Fate.DONE: [{"response": {"status": "201", "location": "Patient/1"}}],
     }
     for fate, entries in fates.items():

@@ -26,7 +26,9 @@ def test_an_expired_token_is_renewed_once_and_the_request_repeated(
     client: MedplumClient, sandbox: Sandbox
 ) -> None:
     assert client.count("Patient") == 0
-    requests.post(f"{sandbox.base_url}oauth2/logout", headers=client._auth.header(), timeout=10)
+    requests.post(
+        f"{sandbox.base_url}oauth2/logout", headers=client._wire._credential.header(), timeout=10
+    )
     assert client.count("Patient") == 0
 
 

@@ -12,10 +12,10 @@ from migration_assets.medplum import (
     MedplumClient,
     Member,
     Submission,
+    Unacceptable,
     Verdict,
     find_by_identifier,
 )
-from migration_assets.medplum.client import Unacceptable
 from migration_assets_tests.medplum.submissions import (
     PATIENTS,
     Failing,
@@ -189,20 +189,6 @@ def test_half_a_group_is_never_left_behind(client: MedplumClient) -> None:
     (refused,) = deliver(client, [Submission(1, (encounter, broken))])
     assert refused.verdict is Verdict.REFUSED
     assert client.count("Encounter") == 0
-
-
-def test_without_the_transaction_feature_a_group_waits_and_singles_go_on(
-    client: MedplumClient, sandbox: Sandbox
-) -> None:
-    """Contract §0: the server would run it as a batch and report success."""
-    sandbox.change(transactions=False)
-    held, written = sorted(
-        deliver(client, [group("E1", "Patient/x"), Submission(2, (patient("P1"),))]),
-        key=lambda each: each.submission.unit,
-    )
-    assert (held.verdict, held.reason) == (Verdict.HELD, "needs-transaction-bundles")
-    assert written.verdict is Verdict.WRITTEN
-    assert client.count("Encounter") == client.count("ClinicalImpression") == 0
 
 
 def test_a_group_whose_answer_got_lost_is_adopted_whole(client: MedplumClient) -> None:

@@ -8,11 +8,14 @@ const SETTINGS = {
   token_lifetime_seconds: (value) => Number.isInteger(value) && value > 0,
   transactions: (value) => typeof value === 'boolean',
   strict: (value) => typeof value === 'boolean',
+  // How long a write takes, and a search per 20 identifiers: no time at all unless somebody measures against it.
+  write_ms: (value) => Number.isFinite(value) && value >= 0,
+  search_ms: (value) => Number.isFinite(value) && value >= 0,
 };
 
 /**
  * Answers a control request: stats, settings (POST, a partial object), faults (POST, a plan; {} for none), idle (POST,
- * answered when no request is being served), reset and refill (POST).
+ * answered when no request is being served), advance (POST, { seconds } for the quota windows), reset and refill (POST).
  */
 export async function serveControl(sandbox, request, response, name) {
   if (!LOOPBACK.has(request.socket.remoteAddress)) {
@@ -26,6 +29,8 @@ export async function serveControl(sandbox, request, response, name) {
   } else if (request.method === 'POST' && name === 'idle') {
     await sandbox.fhir.idle();
     sendJson(response, 200, { ok: true });
+  } else if (request.method === 'POST' && name === 'advance') {
+    await change(request, response, (wanted) => advance(sandbox, wanted));
   } else if (request.method === 'POST' && name === 'refill') {
     sandbox.refill();
     sendJson(response, 200, { ok: true });
@@ -33,7 +38,7 @@ export async function serveControl(sandbox, request, response, name) {
     sandbox.reset();
     sendJson(response, 200, { ok: true });
   } else {
-    sendJson(response, 404, { error: 'GET stats; POST settings, faults, idle, refill or reset.' });
+    sendJson(response, 404, { error: 'GET stats; POST settings, faults, idle, advance, refill or reset.' });
   }
 }
 
@@ -54,4 +59,11 @@ function changeSettings(sandbox, wanted) {
     throw new Error(`Unknown or unusable setting: ${wrong.join(', ')}. Known: ${known}.`);
   }
   return sandbox.change(wanted);
+}
+
+function advance(sandbox, { seconds }) {
+  if (!(Number.isFinite(seconds) && seconds >= 0)) {
+    throw new Error('seconds must be a number that is not negative.');
+  }
+  sandbox.advance(seconds * 1000);
 }

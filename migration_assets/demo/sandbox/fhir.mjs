@@ -5,10 +5,11 @@
  * accident: lock conflicts, like time-outs and dropped connections, are faults (misbehaviour.mjs). They enter in
  * `#serveRoute`, when the body has been read and nothing has been done.
  */
-import { allOk, badRequest, created, forbidden, generateId, normalizeOperationOutcome, unauthorized, validateResource } from '@medplum/core';
+import { allOk, badRequest, created, forbidden, generateId, normalizeOperationOutcome, stringify, unauthorized, validateResource } from '@medplum/core';
+import { JOB_BODY_LIMIT, Jobs, PatientAccount, jobOf, wantsJob } from './jobs.mjs';
 import { FaultyRouter, Misbehaviour } from './misbehaviour.mjs';
 import { notInSandbox, refuse } from './outcomes.mjs';
-import { Account, FixedWindow } from './quota.mjs';
+import { Account, COST, FixedWindow } from './quota.mjs';
 import { SandboxRepository } from './repository.mjs';
 import { parseBody, readBody, send, sendFhir, versionHeaders } from './wire.mjs';
 
@@ -34,6 +35,7 @@ export class FhirEndpoint {
   constructor({ store, binaries, auth, points, statistics, settings, faults, baseUrl }) {
     Object.assign(this, { store, binaries, auth, points, statistics, settings, faults, baseUrl });
     this.fhirUrl = `${baseUrl}fhir/R4/`;
+    this.jobs = new Jobs(this.fhirUrl);
     this.router = new FaultyRouter();
     this.router.add('POST', ':resourceType/$validate', async ({ body }) => {
       validateResource(body);
@@ -63,8 +65,12 @@ export class FhirEndpoint {
       if (!this.auth.isAuthorized(request.headers.authorization)) {
         refuse(unauthorized);
       }
-      if (request.headers.prefer === 'respond-async') {
-        refuse(notInSandbox('asynchronous batches'));
+      if (request.headers.prefer === 'respond-async' && !wantsJob(request, path)) {
+        refuse(notInSandbox('asynchronous requests other than batches'));
+      }
+      if (jobOf(path)) {
+        this.#serveJob(request, response, jobOf(path));
+        return;
       }
       const [, id, rest] = /^\/Binary(?:\/([^/?]+))?(?:\?|$)(.*)/.exec(path) ?? [undefined, undefined, undefined];
       const isRaw = rest !== undefined && (id ? ['GET', 'PUT'] : ['POST']).includes(request.method);
@@ -75,7 +81,8 @@ export class FhirEndpoint {
   }
 
   async #serveRoute(request, response, path) {
-    const body = parseBody(request, await readBody(request));
+    const isJob = wantsJob(request, path);
+    const body = parseBody(request, await readBody(request, isJob ? JOB_BODY_LIMIT : undefined));
     const account = new Account(this.points, 'fhirInteractions');
     const misbehaviour = this.#misbehaviour(request, response, path, body);
     const routed = {
@@ -94,15 +101,49 @@ export class FhirEndpoint {
         return;
       }
       const repository = this.#repository(account, misbehaviour);
-      answer = await this.#inTurn(() => this.router.handleRequest(routed, repository));
+      answer = isJob
+        ? this.#beginJob(response, routed, misbehaviour)
+        : await this.#inTurn(() => this.router.handleRequest(routed, repository));
     } finally {
-      this.statistics.points += account.spent;
-      if (account.header.length > 0) {
-        response.setHeader('RateLimit', [response.getHeader('RateLimit'), ...account.header].join(', '));
-      }
+      this.#account(response, account);
     }
     const transform = (json) => this.binaries.signAttachments(json, this.baseUrl, this.store);
     sendFhir(request, response, answer, { fhirUrl: this.fhirUrl, transform });
+  }
+
+  #account(response, account) {
+    this.statistics.points += account.spent;
+    if (account.header.length > 0) {
+      response.setHeader('RateLimit', [response.getHeader('RateLimit'), ...account.header].join(', '));
+    }
+  }
+
+  /** A batch as a job. Transactions inside one are not atomic, as observed. */
+  #beginJob(response, routed, misbehaviour) {
+    const account = new PatientAccount(this.points, 'fhirInteractions');
+    const repository = this.#repository(account, misbehaviour);
+    const sealed = { ...routed, config: { transactions: false } };
+    const work = () => this.#inTurn(() => this.router.handleRequest(sealed, repository));
+    const store = (bundle) => {
+      this.statistics.points += account.spent;
+      const binary = { resourceType: 'Binary', id: generateId(), contentType: 'application/fhir+json' };
+      return `Binary/${repository.storeBinary(binary, Buffer.from(stringify(bundle))).id}`;
+    };
+    const { url, outcome, done } = this.jobs.begin(routed.body, this.settings.transactions, work, store);
+    this.#open.add(done);
+    done.finally(() => this.#open.delete(done));
+    response.setHeader('Content-Location', url);
+    return [outcome];
+  }
+
+  #serveJob(request, response, id) {
+    const account = new Account(this.points, 'fhirInteractions');
+    try {
+      account.charge(COST.read);
+    } finally {
+      this.#account(response, account);
+    }
+    sendFhir(request, response, this.jobs.status(id, request.method === 'DELETE'), this);
   }
 
   #misbehaviour(request, response, path, body) {
@@ -156,8 +197,7 @@ export class FhirEndpoint {
 
   #repository(account, misbehaviour) {
     const { store, binaries, statistics, fhirUrl, settings } = this;
-    const { strict } = settings;
-    return new SandboxRepository({ store, binaries, account, statistics, fhirUrl, strict, misbehaviour });
+    return new SandboxRepository({ store, binaries, account, statistics, fhirUrl, settings, misbehaviour });
   }
 
   #inTurn(work) {

@@ -4,6 +4,7 @@ shape           the frozen model, references to secrets, small field types
 authentication  who we are to the source
 paging          how an answer is cut into pages
 change_time     how a row says when it changed and how changes are asked for
+queue           feeds that show what changed until it is marked as read
 http            patience, limits, statuses, where links may lead
 stream, source  one kind of row; the whole API
 loading         from a file, with one error that names field and reason, never the value

@@ -14,6 +14,7 @@ from migration_assets.legacy.description.shape import Described, Dotted, Paramet
 
 DAY = 86_400
 _HOUR = 3_600
+_CENTURY = 36_525 * DAY
 _NAMED_FORMATS = ("iso", "epoch_s", "epoch_ms")
 
 
@@ -45,7 +46,7 @@ class Cursor(Described):
     field: Dotted
     format: str = "iso"
     tz: str | None = None
-    precision_seconds: Annotated[float, Field(ge=1e-6)] = 1
+    precision_seconds: Annotated[float, Field(ge=1e-6, le=_CENTURY)] = 1
     param: ParameterName | None = None
     send: str = "{value}"
     send_format: str | None = None
@@ -53,10 +54,10 @@ class Cursor(Described):
     until_param: ParameterName | None = None
     until_send: str = "{value}"
     until_inclusive: bool = False
-    lookback_seconds: Annotated[float, Field(ge=0)] = 300
+    lookback_seconds: Annotated[float, Field(ge=0, le=_CENTURY)] = 300
     on_null: Literal["mark", "keep"] = "mark"
     cap: Annotated[int, Field(ge=1)] | None = None
-    max_window_seconds: Annotated[float, Field(gt=0)] | None = None
+    max_window_seconds: Annotated[float, Field(gt=0, le=_CENTURY)] | None = None
     earliest: AwareDatetime | None = None
 
     @field_validator("format", "send_format")
@@ -117,6 +118,11 @@ class Cursor(Described):
     def reads_zoneless(self) -> bool:
         """True if no value of this format can carry a zone."""
         return self.format not in _NAMED_FORMATS and "%z" not in self.format
+
+    @property
+    def repeats_an_hour(self) -> bool:
+        """True if a value without a zone may mean either of two instants once a year."""
+        return self.tz is not None and _shifts(ZoneInfo(self.tz))
 
 
 def _shifts(zone: ZoneInfo) -> bool:

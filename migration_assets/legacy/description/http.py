@@ -8,12 +8,17 @@ import datetime as dt
 from typing import Annotated, Literal, Self, TypeAlias
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from migration_assets.legacy.description.shape import Described
+from migration_assets.legacy.description.shape import (
+    Described,
+    EnvironmentReference,
+    TextOrReference,
+)
 
-Seconds: TypeAlias = Annotated[float, Field(gt=0)]
+_YEAR = 366 * 86_400  # longer waits are slips; Python cannot sleep for ever
 
+Seconds: TypeAlias = Annotated[float, Field(gt=0, le=_YEAR)]
 
 _SATURDAY = 5
 
@@ -35,7 +40,7 @@ class Limit(Described):
     vendor's «1 a minute in office hours, 60 else» (AdvancedMD).
     """
 
-    requests: Annotated[int, Field(ge=1)]
+    requests: Annotated[int, Field(ge=1, le=10**9)]
     per_seconds: Seconds
     clock_aligned: bool = False
     hours: tuple[Annotated[int, Field(ge=0, le=24)], Annotated[int, Field(ge=0, le=24)]] | None = (
@@ -95,7 +100,9 @@ class Http(Described):
     ``attempts`` includes the first, ``max_wait`` is the longest wait a server may ask for before
     we give the turn back instead (the error then carries the wait). ``reset_header`` names a
     header with the epoch second at which a quota starts anew. ``decoder`` names a plug-in
-    (``legacy.plugins``) that reads bodies which are not JSON.
+    (``legacy.plugins``) that reads bodies which are not JSON. ``proxy`` is the address of the proxy
+    that leads to the source; the environment's own (``HTTPS_PROXY``) is taken only if it is named
+    here: ``{env: HTTPS_PROXY}``.
     """
 
     timeout_connect: Seconds = 10
@@ -103,15 +110,25 @@ class Http(Described):
     deadline: Seconds = 300
     max_bytes: Annotated[int, Field(ge=1)] = 64 << 20
     attempts: Annotated[int, Field(ge=1, le=100)] = 6
-    backoff: Annotated[float, Field(ge=0)] = 0.5
-    max_backoff: Annotated[float, Field(ge=0)] = 120
+    backoff: Annotated[float, Field(ge=0, le=_YEAR)] = 0.5
+    max_backoff: Annotated[float, Field(ge=0, le=_YEAR)] = 120
     max_wait: Seconds = 900
     reset_header: str | None = None
     on_status: tuple[StatusRule, ...] = ()
     allow_hosts: tuple[AllowedHost, ...] = ()
     decoder: str | None = None
+    proxy: TextOrReference | None = None
     verify: Annotated[Literal[True] | str, BeforeValidator(_never_unverified)] = True
     allow_plain_http: bool = False
+
+    @field_validator("proxy")
+    @classmethod
+    def _no_password_in_the_proxy(
+        cls, value: str | EnvironmentReference | None
+    ) -> str | EnvironmentReference | None:
+        if isinstance(value, str) and "@" in value:
+            raise ValueError("an address with a password takes {env: NAME_OF_THE_VARIABLE}")
+        return value
 
     def action_for(self, status: int) -> str | None:
         """The first rule's action for a status, or None: then it means what it means everywhere."""

@@ -16,6 +16,19 @@ Size: TypeAlias = Annotated[int, Field(ge=1)]
 Order: TypeAlias = Literal["fixed", "change_time", "change_time_descending", "unknown"]
 """What the source sorts a stream by; ``fixed`` is something that never changes (id, creation)."""
 
+Keyset: TypeAlias = bool
+"""True if the source finds the next page by the last row's own values and not by counting rows (DRF
+CursorPagination, Datasette), in an order where a change takes no row back behind that place: what
+is deleted then shifts nothing. Otherwise the address or token may hold a row count (DRF
+LimitOffset, json-server: 16 of 1,200 rows lost while people deleted): a stream with a cursor must
+promise a ``sweep``, and a sweep reads twice, until both passes agree."""
+
+
+class TotalHeader(Described):
+    """A header holds the number of rows (``X-Total-Count``)."""
+
+    header: ParameterName
+
 
 class SinglePage(Described):
     """The whole answer is one page."""
@@ -31,8 +44,10 @@ class NumberedPages(Described):
     ``total`` (dotted path to the number of rows) paging ends there, and ending before it is
     an error.
 
-    ``order`` says what the source sorts by, as far as it is known. ``accepted_loss`` is a person's
-    reason for paging all the same where rows may slip from one page to another unseen.
+    ``order`` says what the source sorts by, as far as it is known. Even if it is ``fixed`` a row
+    that leaves hides another (1 of 1,800 lost): with a cursor the stream must promise a ``sweep``.
+    ``accepted_loss`` is a person's reason for paging all the same where rows may slip from one
+    page to another unseen.
     """
 
     type: Literal["page"]
@@ -80,6 +95,7 @@ class NextUrl(Described):
     type: Literal["next_url"]
     path: Dotted = "next"
     join: Literal["url", "base"] = "url"
+    keyset: Keyset = False
 
 
 class NextUrlHeader(Described):
@@ -87,6 +103,7 @@ class NextUrlHeader(Described):
 
     type: Literal["next_url_header"]
     header: ParameterName
+    keyset: Keyset = False
 
 
 class LinkHeader(Described):
@@ -94,6 +111,7 @@ class LinkHeader(Described):
 
     type: Literal["link_header"]
     rel: str = "next"
+    keyset: Keyset = False
 
 
 class TokenPages(Described):
@@ -110,6 +128,7 @@ class TokenPages(Described):
     param: ParameterName
     more: Dotted | None = None
     stop_on_empty: bool = False
+    keyset: Keyset = False
 
 
 class TokenHeader(Described):
@@ -119,6 +138,7 @@ class TokenHeader(Described):
     header: ParameterName
     param: ParameterName
     stop_on_empty: bool = False
+    keyset: Keyset = False
 
 
 class KeysetPages(Described):
@@ -148,8 +168,9 @@ class Walk(Described):
     Rows that change while we read move behind us to the end, where we meet them again: none is
     skipped (legacy-APIs study: 0 lost of 3,000, where page numbers lost 23). Real pages are asked
     for only inside one instant, as ``within_tie`` says. The source must sort ascending by the
-    cursor's field, and its lower filter must include equality. Inside one instant a deletion may
-    still shift rows between pages: an offset with ``overlap`` notices, page numbers need a sweep.
+    cursor's field, and its lower filter must include equality. Inside one instant a row that
+    leaves may still shift others between pages: an offset with ``overlap`` notices, ``keyset``
+    keeps them in place, and any other paging reads the instant until two passes agree.
     """
 
     type: Literal["walk"]

@@ -43,12 +43,13 @@ def posting_problem(
     if len(set(names)) != len(names):
         return "two parameters go to one place in the body"
     for name in names:
-        if not _can_hold(body, name):
+        if not can_hold(body, name):
             return f"body: {name} leads through something that is not an object"
     return None
 
 
-def _can_hold(body: JsonValue | Mapping[str, JsonValue], name: str) -> bool:
+def can_hold(body: JsonValue | Mapping[str, JsonValue], name: str) -> bool:
+    """Whether something can be put there without replacing what is no object."""
     place: JsonValue | Mapping[str, JsonValue] = body
     *through, last = name.split(".")
     for part in through:

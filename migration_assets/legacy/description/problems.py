@@ -3,9 +3,12 @@
 Belongs here: wording. Does not belong here: deciding what is wrong (the models do).
 """
 
+import re
+
 from pydantic import ValidationError
 
 _SHOWN = 12
+_FIELD = re.compile(r"[a-z][a-z_]{0,40}")
 
 
 def sentences(error: ValidationError) -> list[str]:
@@ -13,13 +16,19 @@ def sentences(error: ValidationError) -> list[str]:
     found: list[str] = []
     for problem in error.errors(include_url=False, include_input=False):
         line = _sentence(problem["type"], problem["msg"], problem.get("ctx", {}))
-        place = _place(problem["loc"])
+        place = _place(_shown(problem["type"], problem["loc"]))
         text = f"{place}: {line}" if place else line
         if text not in found:
             found.append(text)
     if len(found) > _SHOWN:
         found = [*found[:_SHOWN], f"and {len(found) - _SHOWN} more"]
     return found
+
+
+def _shown(kind: str, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The place without a name that no field could have: YAML takes {secret} for a mapping."""
+    unknown = kind == "extra_forbidden" and not _FIELD.fullmatch(str(location[-1]))
+    return (*location[:-1], "(a name that is not shown)") if unknown else location
 
 
 def _sentence(kind: str, message: str, context: dict[str, object]) -> str:

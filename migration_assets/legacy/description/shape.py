@@ -67,6 +67,10 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _one_or_several(value: object) -> object:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 Secret: TypeAlias = Annotated[EnvironmentReference, BeforeValidator(_reference)]
 """A reference to a secret; an inline string is refused."""
 
@@ -82,4 +86,20 @@ DottedNames: TypeAlias = Annotated[tuple[Dotted, ...], BeforeValidator(_several)
 
 QueryValue: TypeAlias = Annotated[str, BeforeValidator(_text_of_number)]
 
+QueryValues: TypeAlias = Annotated[tuple[QueryValue, ...], BeforeValidator(_one_or_several)]
+"""What a parameter is sent with, several times over if it has several values."""
+
 ParameterName: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+def path_below_base(value: str) -> str:
+    """A path relative to ``base_url``, unchanged.
+
+    Raises:
+        ValueError: it could lead elsewhere, or holds a query.
+    """
+    if "://" in value or value.startswith("//") or ".." in value.split("/"):
+        raise ValueError("should be relative to base_url and stay below it")
+    if "?" in value or "#" in value:
+        raise ValueError("should hold no query: use params")
+    return value

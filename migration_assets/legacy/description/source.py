@@ -5,7 +5,7 @@ Belongs here: the description as a whole. Does not belong here: reading it from 
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -21,6 +21,8 @@ from migration_assets.legacy.description.shape import (
 from migration_assets.legacy.description.stream import Stream, Template
 from migration_assets.legacy.origins import base_url_problem
 
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+
 _CREDENTIAL_HEADERS = ("authorization", "cookie", "api-key", "apikey", "token", "secret")
 
 
@@ -29,13 +31,17 @@ class Source(Described):
 
     ``defaults`` is the template of every stream: a listed one overrides it field by field, and one
     that is not listed is the template itself (if it says enough).
+
+    ``budget`` names whose requests the ``limits`` count, by default the source's own: descriptions
+    that go out with one credential say the same name, and the same limits.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+    name: Name
     base_url: TextOrReference
     auth: AuthDescription = NoAuth()
     headers: Mapping[str, TextOrReference] = {}
     limits: tuple[Limit, ...] = ()
+    budget: Name | None = None
     http: Http = Http()
     defaults: Template | None = None
     streams: tuple[Stream, ...] = ()
@@ -74,6 +80,8 @@ class Source(Described):
         if len(set(names)) != len(names):
             raise ValueError("two streams have the same name")
         self._parents_are_above()
+        if self.budget is not None and not self.limits:
+            raise ValueError("budget shares limits, but there are none: say the limits too")
         if not names and self.defaults is None:
             raise ValueError("needs streams, or defaults for streams that are not listed")
         return self

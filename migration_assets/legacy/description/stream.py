@@ -5,32 +5,28 @@ their own (``paging``, ``change_time``), or the pull itself (``legacy.pull``).
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from migration_assets.legacy.description.change_time import Cursor
 from migration_assets.legacy.description.paging import (
     PagerDescription,
     SinglePage,
+    TotalHeader,
     parameters_of,
 )
 from migration_assets.legacy.description.posting import CREDENTIAL_NAMES, posting_problem
+from migration_assets.legacy.description.queue import QueueDescription, loss_by_queue
 from migration_assets.legacy.description.row_loss import loss_by_paging
 from migration_assets.legacy.description.shape import (
     Described,
     Dotted,
     DottedNames,
     ParameterName,
-    QueryValue,
+    QueryValues,
+    path_below_base,
 )
-
-
-def _one_or_several(value: object) -> object:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-QueryValues: TypeAlias = Annotated[tuple[QueryValue, ...], BeforeValidator(_one_or_several)]
 
 
 class Tombstone(Described):
@@ -97,11 +93,19 @@ class Template(Described):
     ``detail_select`` leads to it in the answer. ``parent`` is for rows that must be asked for
     parent by parent.
 
+    ``confirm`` is the path that is asked whether a row that did not come is gone, with
+    ``confirm_select`` to the row in the answer; ``detail`` and ``detail_select`` if not said. In
+    both paths ``{stream}`` is the stream's name, so that ``defaults`` may say them. ``total``
+    leads to the number of rows there are, or ``{header: X-Total-Count}``: fewer than that are not
+    believed to be all.
+
     ``tombstone`` and ``archived`` tell rows that are deleted or put away, ``merged_into`` leads to
     the key of the row that stands for this one now, and ``feeds`` are further paths of such rows.
 
+    ``queue`` is for a feed that shows what changed until it is marked as read.
+
     ``sweep`` promises that the stream is also read in full regularly, which heals what paging may
-    miss.
+    miss until then. It starts nothing: the schedule ``nightly_sweep``, switched on, keeps it.
     """
 
     path: str | None = None
@@ -122,24 +126,22 @@ class Template(Described):
     volatile: tuple[str, ...] = ()
     detail: str | None = None
     detail_select: Dotted = "$"
+    confirm: str | None = None
+    confirm_select: Dotted | None = None
+    total: Dotted | TotalHeader | None = None
     parent: Parent | None = None
+    queue: QueueDescription | None = None
     sweep: bool = False
     max_pages: Annotated[int, Field(ge=1)] = 100_000
 
-    @field_validator("path", "detail")
+    @field_validator("path", "detail", "confirm")
     @classmethod
     def _path_stays_below_the_base(cls, value: str | None) -> str | None:
-        if value is None:
-            return value
-        if "://" in value or value.startswith("//") or ".." in value.split("/"):
-            raise ValueError("should be relative to base_url and stay below it")
-        if "?" in value or "#" in value:
-            raise ValueError("should hold no query: use params")
-        return value
+        return None if value is None else path_below_base(value)
 
-    @field_validator("detail")
+    @field_validator("detail", "confirm")
     @classmethod
-    def _detail_takes_an_id(cls, value: str | None) -> str | None:
+    def _path_of_one_row_takes_an_id(cls, value: str | None) -> str | None:
         if value is not None and value.count("{id}") != 1:
             raise ValueError("should hold {id} exactly once")
         return value
@@ -157,6 +159,8 @@ class Template(Described):
     def _no_parameter_is_set_twice(self) -> Self:
         if set(parameters_of(self.pager)) & set(self.params):
             raise ValueError("a parameter of the pager also stands in params: remove it there")
+        if self.queue is not None and set(parameters_of(self.pager)) & set(self.queue.parameters):
+            raise ValueError("a parameter of the pager also stands in queue: remove it there")
         return self
 
 
@@ -180,6 +184,12 @@ class Stream(Template):
             raise ValueError("path holds {parent}: say where the keys come from with parent")
         if self.parent is not None and in_path == in_param:
             raise ValueError("the parent's key goes into parent.param or into path as {parent}")
+        if self.queue is not None:
+            names = ("cursor", "feeds", "parent", "sweep")
+            others = {name: getattr(self, name) for name in names}
+            problem = loss_by_queue(self.queue, method=self.method, key=self.id, others=others)
+            if problem:
+                raise ValueError(problem)
         for feed in self.feeds:
             self.of_feed(feed)
         return self
@@ -192,7 +202,8 @@ class Stream(Template):
         """
         said = {name: getattr(self, name) for name in self.model_fields_set}
         own = {name: getattr(feed, name) for name in feed.model_fields_set - {"means"}}
-        left_out = {"feeds": (), "tombstone": None, "archived": None, "detail": None}
+        left_out = {"feeds": (), "tombstone": None, "archived": None}
+        left_out |= {"detail": None, "confirm": None, "total": None}
         flag = "tombstone" if feed.means == "deleted" else "archived"
         return Stream.model_validate({**said, **own, **left_out, flag: Tombstone(path="$")})
 

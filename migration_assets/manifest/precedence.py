@@ -1,0 +1,60 @@
+"""Which of two versions of a row counts: the one on account, or the one that is served now.
+
+Belongs here: what change times, tombstones and sweeps say about that. Does not belong here: rows
+that collided before, and what was decided about them (``collisions``).
+"""
+
+from typing import Any, Protocol
+
+from migration_assets.manifest.collisions import DUPLICATE_KEY
+
+_SKEW_MICROS = 15 * 60 * 1_000_000  # a source's clock may run that far ahead of ours
+
+
+class Served(Protocol):
+    """A row on its way into the account."""
+
+    @property
+    def changed_at(self) -> int | None:
+        """When it changed, in microseconds."""
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it is a tombstone."""
+
+
+def older(each: Served, known: Any, *, now: int, slack: int, began: int | None) -> bool:
+    """Whether we hold a newer row; one dated in the future proves nothing once it is mended.
+
+    A sweep asks for what is there now: a row that was on account before it began has been taken
+    back by the source to what it serves (a backup restored, a soft delete undone).
+    """
+    if began is not None and known.landed_at < began:
+        return False
+    return (
+        each.changed_at is not None
+        and known.changed_at is not None
+        and each.changed_at + slack < known.changed_at <= now + _SKEW_MICROS
+    )
+
+
+def collides(each: Served, known: Any, run_id: int) -> bool:
+    """Whether the key has other content that this run served, or that already collided with it.
+
+    Of the same change time: nothing says which of the two is newer. A tombstone collides with
+    nothing: the row it ends may have changed within the same tick.
+    """
+    if each.deleted or known.deleted:
+        return False
+    met = known.seen_run == run_id or known.reason == DUPLICATE_KEY
+    return bool(met and known.changed_at == each.changed_at)
+
+
+def outlived(each: Served, known: Any, run_id: int) -> bool:
+    """Whether this run served the row's tombstone already, of the same change time."""
+    return bool(
+        known.deleted
+        and not each.deleted
+        and known.seen_run == run_id
+        and known.changed_at == each.changed_at
+    )

@@ -1,0 +1,1 @@
+"""The law of delivering, whatever goes wrong between the account and Medplum."""
