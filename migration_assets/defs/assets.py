@@ -1,16 +1,14 @@
 """One asset per FHIR type, made from its mapping.
 
-Belongs here: the asset factory and the metadata it reports. A backfill, a materialization by hand
-and an incremental pull are the same function; only their windows differ. Each finished window is
-yielded at once, so that the UI shows it and a re-execution does only what is missing
-(dagster.md §2, rule 5). Nothing of a row is reported: counts only.
+Belongs here: the asset factory. A backfill, a materialization by hand and an incremental pull are
+the same function; only their windows differ. Each finished window is yielded at once, so that the
+UI shows it and a re-execution does only what is missing (dagster.md §2, rule 5). Does not belong
+here: what is reported (``metadata``) and claimed (``checks``).
 """
 
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from collections.abc import Mapping as MappingOf
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -18,16 +16,17 @@ import dagster as dg
 from pydantic import Field
 
 from migration_assets.connections import Connections
+from migration_assets.defs.checks import check_specs
+from migration_assets.defs.keys import asset_key, op_name, stream_key
+from migration_assets.defs.metadata import Done, materialized, results
 from migration_assets.defs.partitions import windows
 from migration_assets.errors import MigrationError, Transient
-from migration_assets.manifest import Landed, State
+from migration_assets.manifest import Landed
 from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping, Step
 from migration_assets.pipeline import Worked, land, migrate
 from migration_assets.run import Run, Way, Window
 from migration_assets.sweeping import sweep
-
-ACCOUNTED = "every_row_accounted_for"
 
 _STEP_TEXT = {
     Step.PROVIDERS: "Providers come first, so that clinical events can name them.",
@@ -67,33 +66,6 @@ class PullConfig(dg.Config):
         return Subset(limit=self.limit, keys=tuple(self.keys), sample=self.sample, seed=self.seed)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One window of one type, done."""
-
-    window: Window
-    landed: Landed
-    worked: Worked
-    seconds: float
-    found: MappingOf[str, int]
-    """What a sweep found of absent rows, by name."""
-
-
-def asset_key(resource_type: str) -> dg.AssetKey:
-    """The key of a type's asset."""
-    return dg.AssetKey(["medplum", resource_type])
-
-
-def stream_key(stream: str) -> dg.AssetKey:
-    """The key of a legacy stream's external asset."""
-    return dg.AssetKey(["legacy", stream])
-
-
-def op_name(mapping: Mapping[Any]) -> str:
-    """The op that migrates a type: the name run config is addressed to."""
-    return f"medplum__{mapping.resource_type}"
-
-
 def legacy_stream(mapping: Mapping[Any]) -> dg.AssetSpec:
     """The legacy stream as an external asset: the root of the lineage."""
     return dg.AssetSpec(
@@ -114,13 +86,7 @@ def migration_asset(
         specs=[_spec(mapping, each) for each in mapping.types],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=[
-            dg.AssetCheckSpec(
-                ACCOUNTED,
-                asset=asset_key(mapping.resource_type),
-                description="Every row on account is in exactly one state, and none is pending.",
-            )
-        ],
+        check_specs=check_specs(mapping),
         pool="legacy_api",
     )
     def _asset(
@@ -176,16 +142,16 @@ def _materialize(
     standing = run.adoption.standing(mapping.resource_type)
     if standing.refusal:
         context.log.warning("%s: %s", mapping.resource_type, standing.refusal)
-    done: _Step | None = None
+    done: Done | None = None
     for window in due:
         if done is not None and not config.incremental:
-            yield from _materialized(context, mapping, done)
+            yield from materialized(context, mapping, done)
         started = time.monotonic()
         landed, found = _land(run, mapping, window, config)
         # A limit is meant for the run, not for each window of it.
         later = not config.subset.is_everything and window is not due[-1]
         worked = Worked() if later else migrate(run, mapping, config.subset)
-        done = _Step(window, landed, worked, time.monotonic() - started, found)
+        done = Done(window, landed, worked, time.monotonic() - started, found)
         context.log.info(
             "%s %s: %d rows pulled, %d settled",
             mapping.resource_type,
@@ -193,7 +159,14 @@ def _materialize(
             landed.rows,
             sum(worked.by_state.values()),
         )
-    yield from _results(context, config, mapping, run, done)
+    yield from results(
+        context,
+        mapping,
+        run,
+        done,
+        dry=config.dry_run,
+        subset=not config.subset.is_everything,
+    )
 
 
 def _land(
@@ -246,94 +219,3 @@ def _windows(
     mark = run.manifest.high_water_mark(mapping.stream) if config.incremental else None
     lookback = timedelta(seconds=cursor.lookback_seconds)
     return windows(partitions, keys, now=connections.clock(), mark=mark, lookback=lookback)
-
-
-def _materialized(
-    context: dg.AssetExecutionContext, mapping: Mapping[Any], done: _Step
-) -> Iterator[dg.AssetMaterialization]:
-    """The window's own event; Dagster flushes it at the yield, log_event would not."""
-    metadata = _metadata(done)
-    context.add_asset_metadata(
-        metadata, asset_key=asset_key(mapping.resource_type), partition_key=done.window.partition
-    )
-    for each in mapping.types:
-        yield dg.AssetMaterialization(
-            asset_key(each), partition=done.window.partition, metadata=metadata
-        )
-
-
-def _metadata(done: _Step) -> dict[str, Any]:
-    """Keys apart per way in: an incremental pull's counts must not blot out a window's."""
-    way = done.window.way.value
-    counts = {state.value: number for state, number in done.worked.by_state.items() if number}
-    return {
-        f"{way}/pulled": done.landed.rows,
-        f"{way}/new_or_changed": done.landed.new + done.landed.changed,
-        **{f"{way}/{name}": number for name, number in counts.items()},
-        **{f"{way}/resources_{name}": n for name, n in done.worked.events.items()},
-        **{f"{way}/{name}": number for name, number in done.found.items()},
-        f"{way}/groups_not_atomic": done.worked.groups_apart,
-        f"{way}/bundles": done.worked.bundles,
-        f"{way}/seconds": round(done.seconds, 3),
-    }
-
-
-def _results(
-    context: dg.AssetExecutionContext,
-    config: PullConfig,
-    mapping: Mapping[Any],
-    run: Run,
-    done: _Step | None,
-) -> Iterator[dg.MaterializeResult[Any]]:
-    balance = run.manifest.balances().get(mapping.stream)
-    mark = run.manifest.high_water_mark(mapping.stream)
-    standing = run.adoption.standing(mapping.resource_type)
-    counts = balance.by_state if balance else dict.fromkeys(State, 0)
-    metadata: dict[str, Any] = {
-        "rows_held": balance.eligible if balance else 0,
-        **{f"balance/{state.value}": number for state, number in counts.items()},
-        "phase": standing.phase.value,
-        "mark": dg.MetadataValue.timestamp(mark) if mark else "unset",
-        **(_metadata(done) if done else {}),
-    }
-    # Pending rows are right in a rehearsal, and only there.
-    rehearsing = config.dry_run or not standing.may_deliver
-    settled = rehearsing or counts[State.PENDING] == 0
-    asked_for = not config.subset.is_everything
-    accounted = (balance is None or balance.holds) and settled
-    if done and done.window.partition:
-        context.add_asset_metadata(
-            metadata,
-            asset_key=asset_key(mapping.resource_type),
-            partition_key=done.window.partition,
-        )
-    for each in mapping.types:
-        main = each == mapping.resource_type
-        yield dg.MaterializeResult(
-            asset_key=asset_key(each),
-            metadata=metadata,
-            check_results=[_accounted(accounted, counts, subset=asked_for)] if main else [],
-        )
-
-
-def _accounted(
-    accounted: bool,  # noqa: FBT001 - the check's own verdict
-    counts: dict[State, int],
-    *,
-    subset: bool,
-) -> dg.AssetCheckResult:
-    recovery = "run the asset again; see migration status"
-    if subset:
-        recovery = (
-            "only a subset was asked for, the others stay pending: run without limit, keys, sample"
-        )
-    return dg.AssetCheckResult(
-        check_name=ACCOUNTED,
-        passed=accounted,
-        # What a person left out on purpose is said, and alarms nobody.
-        severity=dg.AssetCheckSeverity.WARN if subset else dg.AssetCheckSeverity.ERROR,
-        metadata={
-            "pending": counts[State.PENDING],
-            "recovery": "none needed" if accounted else recovery,
-        },
-    )

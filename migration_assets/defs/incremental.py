@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from migration_assets.connections import Connections
-from migration_assets.defs.assets import asset_key, op_name
+from migration_assets.defs.keys import asset_key, op_name
 from migration_assets.errors import MigrationError
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping

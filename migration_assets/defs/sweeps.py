@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 
 from migration_assets.connections import Connections
-from migration_assets.defs.assets import asset_key, op_name
 from migration_assets.defs.incremental import MODE_TAG
+from migration_assets.defs.keys import asset_key, op_name
 from migration_assets.mapping import Mapping
 
 SWEEP_JOB = "sweep"

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from migration_assets.connections import Connections
-from migration_assets.defs.assets import asset_key
+from migration_assets.defs.keys import asset_key
 from migration_assets.manifest import State
 from migration_assets_tests.defs.test_assets import (
     AFTER_NOW,
