@@ -15,6 +15,8 @@ ENV_MARK = (
 """First line of a .env that is ours to rewrite or remove; anybody else's is left alone."""
 
 _PACKAGE = Path(__file__).parent
+_DAGSTER = _PACKAGE.parent / "defs" / "dagster.yaml"
+"""The file every installation on one machine uses; the demo has no other truth."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Home:
         """Make the folder, readable by its owner only, with Dagster's configuration in it."""
         for each in (self.folder, self.dagster, self.users):
             each.mkdir(parents=True, exist_ok=True, mode=0o700)
-        shipped = (_PACKAGE / "dagster.yaml").read_text(encoding="utf-8")
+        shipped = _DAGSTER.read_text(encoding="utf-8")
         (self.dagster / "dagster.yaml").write_text(shipped, encoding="utf-8")
 
     def ports(self) -> tuple[int, int]:
