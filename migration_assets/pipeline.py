@@ -23,6 +23,7 @@ from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping
 from migration_assets.medplum import Deliverer, Submission, Verdict
 from migration_assets.pausing import note_landed, note_passed, note_settled, refuse_paused
+from migration_assets.polling import note_current
 from migration_assets.preparation import Prepared, member_token, prepare
 from migration_assets.resolution import release, resolve, without_collisions
 from migration_assets.run import SETTLE_LAG, Run, Way, Window
@@ -84,6 +85,8 @@ def land(run: Run, mapping: Mapping[Any], window: Window) -> Landed:
     # Only now may the source forget them; what it shows meanwhile is landed as well.
     for page in run.puller.acknowledge(mapping.stream):
         total += _on_account(run, mapping, window, page)
+    if incremental and window.until is None:
+        note_current(run.manifest, mapping.stream, held.server_time - SETTLE_LAG)
     run.progress.settled(mapping.resource_type, total.quarantined)
     return total
 

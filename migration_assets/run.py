@@ -23,6 +23,10 @@ SETTLE_LAG = timedelta(seconds=1)
 class Puller(Protocol):
     """Where rows come from; ``legacy.Puller`` is one."""
 
+    @property
+    def requests_made(self) -> int:
+        """Requests to the source so far."""
+
     def pages(
         self,
         stream: str,

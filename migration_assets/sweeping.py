@@ -21,6 +21,7 @@ from migration_assets.legacy import Presence, PulledPage, Sighting
 from migration_assets.manifest import Absent, Alongside, Landed, Lease, SweepEnd
 from migration_assets.mapping import Mapping
 from migration_assets.pausing import refuse_paused
+from migration_assets.polling import note_current
 from migration_assets.run import SETTLE_LAG, Run
 
 ALWAYS_ALLOWED = 3
@@ -119,6 +120,7 @@ def _read_whole(
     if held is not None:
         rows = total.rows + len(held.rows)
         total += _land(run, mapping, number, held, (partition, rows) if partition else None)
+        note_current(run.manifest, mapping.stream, held.server_time - SETTLE_LAG)
     run.progress.settled(mapping.resource_type, total.quarantined)
     return total
 

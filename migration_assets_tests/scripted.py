@@ -118,6 +118,7 @@ class ScriptedSource:
         self.fail_at: int | None = None
         self.before_page: Callable[[int], None] | None = None
         self.sightings: dict[str, Callable[[str], Sighting]] = {}
+        self.requests_made = 0
         self.span: tuple[datetime | None, datetime | None] = (None, None)
         self.now = NOW
 
@@ -165,6 +166,7 @@ class ScriptedSource:
                 raise Transient("the source went down")
             if self.before_page is not None:
                 self.before_page(number)
+            self.requests_made += 1
             yield PulledPage(tuple(kept[start : start + self.page_size]), self.now)
 
     def close(self) -> None:

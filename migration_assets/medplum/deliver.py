@@ -196,6 +196,7 @@ class Deliverer:
         self.bytes_sent += len(body)
         if grant is None:
             jobs = _jobs_of(self._fhir)
+            self._fhir.pacer.note_spent(sum(each.points for each in taken))
             return partial(jobs.run_job, body, len(taken), keep_waiting=self._keep_waiting)
         grant.keep(sum(each.points for each in taken))
 

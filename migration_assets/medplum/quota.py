@@ -80,7 +80,10 @@ class Pacer:
         self._name = name
         self._new_uuid = new_uuid
         self._of_thread = threading.local()
+        self._counting = threading.Lock()
         self.waited_seconds = 0.0
+        self.points_spent = 0
+        self.answers_heard = 0
 
     def reserve(self, least: int, most: int | None = None) -> "Grant":
         """Set points aside as soon as ``least`` are there, and up to ``most`` (else ``least``).
@@ -102,8 +105,15 @@ class Pacer:
         quota = read_quota(header)
         points, seconds = (quota.points, quota.seconds) if quota else (None, 0.0)
         self._of_thread.heard = self.heard_in_thread + 1
+        with self._counting:
+            self.answers_heard += 1
         with suppress(Transient):
             self.change(lambda ledger, now: ledger.heard(points, seconds, now))
+
+    def note_spent(self, points: int) -> None:
+        """Count points of our own, as contract §8 prices them: the header counts everybody's."""
+        with self._counting:
+            self.points_spent += points
 
     @property
     def heard_in_thread(self) -> int:
@@ -153,8 +163,9 @@ class Pacer:
                 said.append(answer)
                 return ledger
             points = None if answer.points is None else min(answer.points, most)
-            said.append(Grant(self, name, points))
-            return ledger.setting_aside(name, most if points is None else points, now)
+            aside = most if points is None else points
+            said.append(Grant(self, name, points, aside))
+            return ledger.setting_aside(name, aside, now)
 
         self.change(set_aside)
         return said[0]
@@ -176,8 +187,9 @@ class Grant:
     about to: they count as spent, until the window ends or an answer tells better.
     """
 
-    def __init__(self, pacer: Pacer, name: str, points: int | None) -> None:
+    def __init__(self, pacer: Pacer, name: str, points: int | None, aside: int) -> None:
         self._pacer = pacer
+        self._aside = aside
         self._name = name
         self._heard = 0
         self.points = points
@@ -185,6 +197,7 @@ class Grant:
 
     def keep(self, points: int) -> None:
         """Give back what is above ``points``."""
+        self._aside = points
         with suppress(Transient):  # it would only be set aside for too long
             self._pacer.change(lambda ledger, now: ledger.setting_aside(self._name, points, now))
 
@@ -199,6 +212,8 @@ class Grant:
         trace: TracebackType | None,
     ) -> None:
         unanswered = kind is not None and self._pacer.heard_in_thread == self._heard
+        if kind is None or unanswered:  # what is refused, a 429 too, costs nothing
+            self._pacer.note_spent(self._aside)
         with suppress(Transient):  # then it lapses by itself
             self._pacer.change(lambda ledger, _now: ledger.given_back(self._name, spent=unanswered))
 
