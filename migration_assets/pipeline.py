@@ -25,6 +25,7 @@ from migration_assets.medplum import Deliverer, Submission, Verdict
 from migration_assets.pausing import note_landed, note_passed, note_settled, refuse_paused
 from migration_assets.polling import note_current
 from migration_assets.preparation import Prepared, member_token, prepare
+from migration_assets.probable_duplicates import hold
 from migration_assets.resolution import release, resolve, without_collisions
 from migration_assets.run import SETTLE_LAG, Run, Way, Window
 from migration_assets.settling import settlement
@@ -144,6 +145,8 @@ def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Wo
     """
     refuse_paused(run, mapping)
     worked = Worked()
+    for held in hold(run.manifest, mapping):
+        settle(run, mapping, worked, held)
     standing = run.adoption.standing(mapping.resource_type)
     if run.fhir is None or not standing.may_deliver:
         _pass_over(run, mapping, worked, _only(run, mapping, subset), deliverer=None)

@@ -12,11 +12,8 @@ from migration_assets.cli.choosing import Streams, selection, streams
 from migration_assets.cli.output import STATE_STYLES, console, plain_table, print_json, short_key
 from migration_assets.connections import Connections
 from migration_assets.manifest import DeadLetter, Decision, Group
+from migration_assets.probable_duplicates import ProbableDuplicate, probable_duplicates
 from migration_assets.reconciliation.next_steps import next_step
-from migration_assets.reconciliation.probable_duplicates import (
-    ProbableDuplicate,
-    probable_duplicates,
-)
 from migration_assets.settings import read_settings
 
 _TRIED = 3  # attempts shown to people; JSON has all
@@ -220,7 +217,10 @@ def _show_same_people(found: Sequence[ProbableDuplicate], *, limit: int, as_json
         table.caption = f"{limit} of {len(found):,} shown; --limit shows more."
     console().print(table if found else "No two patients match by the rules.")
     if found:
-        console().print("They are never merged here: decide at the source, which may merge them.")
+        console().print(
+            "They are never merged here: merge them at the source, or if they are two people send "
+            "them on: migration redeliver KEY."
+        )
 
 
 def _plain_units(each: ProbableDuplicate) -> list[dict[str, str]]:

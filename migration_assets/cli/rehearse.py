@@ -1,6 +1,8 @@
 """``migration rehearse``: what a run would write, without writing anything anywhere."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,11 +13,14 @@ from migration_assets.cli.output import console, plain_table, print_json
 from migration_assets.connections import Connections
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
+from migration_assets.fhir.likeness import PERSON
 from migration_assets.manifest import Manifest, State
+from migration_assets.manifest.likenesses import PROBABLE_DUPLICATE
 from migration_assets.manifest.remapping import SettledUnit
 from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping
 from migration_assets.mappings import discover
+from migration_assets.probable_duplicates import foreseen
 from migration_assets.rehearsed_rows import landed_rows, live_rows
 from migration_assets.rehearsing import Rehearsal, Rehearsed
 from migration_assets.settings import read_settings
@@ -104,10 +109,45 @@ def _rehearse(
     made: list[Rehearsed] = []
     for mapping in mappings:
         report = Rehearsed(mapping.resource_type)
-        for outlook in rehearsal.rehearse(mapping, rows(mapping.stream)):
+        for outlook in rehearsal.rehearse(mapping, _as_held(manifest, mapping, rows, live=live)):
             report.add(outlook)
         made.append(report)
     return made
+
+
+def _as_held(
+    manifest: Manifest,
+    mapping: Mapping[Any],
+    rows: Callable[[str], Iterator[list[SettledUnit]]],
+    *,
+    live: bool,
+) -> Iterator[list[SettledUnit]]:
+    """The rows, those marked that would be held because they may be one person with another.
+
+    That takes a first pass. Patients pulled from the legacy API are kept in memory for it.
+    """
+    if PERSON not in mapping.types:
+        yield from rows(mapping.stream)
+        return
+    kept = list(rows(mapping.stream)) if live else None
+
+    def chunks() -> Iterable[list[SettledUnit]]:
+        return rows(mapping.stream) if kept is None else kept
+
+    held = foreseen(manifest, mapping, itertools.chain.from_iterable(chunks()))
+    for chunk in chunks():
+        yield [
+            replace(
+                each,
+                state=State.QUARANTINED,
+                reason=PROBABLE_DUPLICATE,
+                field=held[each.unit.id],
+                held=True,
+            )
+            if each.unit.id in held
+            else each
+            for each in chunk
+        ]
 
 
 def _plain(each: Rehearsed) -> dict[str, Any]:

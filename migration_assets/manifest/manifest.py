@@ -19,6 +19,7 @@ from migration_assets.manifest.decisions import Decisions
 from migration_assets.manifest.engine import open_engine, reading
 from migration_assets.manifest.history import History
 from migration_assets.manifest.leases import Lease
+from migration_assets.manifest.likenesses import Likenesses
 from migration_assets.manifest.open_work import OpenWork, open_work
 from migration_assets.manifest.pauses import Pauses
 from migration_assets.manifest.records import (
@@ -90,6 +91,11 @@ class Manifest:
     def decisions(self) -> Decisions:
         """Units that did not arrive, and what people decide about them."""
         return Decisions(self._engine, self._read, self._now)
+
+    @property
+    def likenesses(self) -> Likenesses:
+        """Which units may be one person."""
+        return Likenesses(self._engine.begin, self._read.begin)
 
     @property
     def pauses(self) -> Pauses:

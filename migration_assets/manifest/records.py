@@ -8,7 +8,9 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+V = TypeVar("V")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -256,7 +258,7 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def chunked(values: Iterable[str], size: int = 500) -> list[list[str]]:
+def chunked(values: Iterable[V], size: int = 500) -> list[list[V]]:
     """Lists of at most ``size``: SQLite takes at most 32,766 parameters in a statement."""
     listed = list(values)
     return [listed[start : start + size] for start in range(0, len(listed), size)]

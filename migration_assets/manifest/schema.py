@@ -129,6 +129,14 @@ decisions = sa.Table(  # appended only; the newest that says something of a matt
     sa.Column("believed", sa.BigInteger, index=True),  # of a collision: the unit that counts
 )
 
+likenesses = sa.Table(  # hashes of what two patients that may be one person have in common
+    "likenesses",
+    metadata,
+    sa.Column("print", sa.LargeBinary(16), primary_key=True),
+    sa.Column("rule", sa.Text, primary_key=True),
+    sa.Column("unit_id", sa.BigInteger, primary_key=True, index=True),
+)
+
 pauses = sa.Table(
     "pauses",
     metadata,

@@ -15,6 +15,7 @@ _BY_REASON = {
     "mapping-error": "mend the mapping, raise its version, then redeliver",
     "needs-transaction-bundles": "have the project feature transaction-bundles on; redeliver",
     "resource-too-large": "leave its bulk out in the mapping, or accept",
+    "probable-duplicate": "merge them at the source; if they are two people, redeliver",
     "undone": "mend what was wrong with the run, then redeliver",
     "unmapped-code": "add the code to terminology/maps, raise the version, then redeliver",
 }

@@ -174,10 +174,20 @@ def test_a_dry_run_says_what_would_be_tried_and_changes_nothing(account: Manifes
 
 
 def test_without_medplum_redelivered_units_are_mapped_again_and_wait(account: Manifest) -> None:
-    answer = told("redeliver", "P1", "P2", "--by", "anna")
-    assert answer["outcomes"] == {"pending": 2}
+    answer = told("redeliver", "P1", "--by", "anna")
+    assert answer["outcomes"] == {"pending": 1}
     (unit,) = account.decisions.listed(Selection(keys=("P3",)), limit=9)
     assert unit.decisions == ()
+
+
+def test_redelivered_units_that_may_be_one_person_are_held_until_they_are_sent_on(
+    account: Manifest,
+) -> None:
+    held = told("redeliver", "P1", "P2", "--by", "anna")
+    assert held["outcomes"] == {"quarantined: probable-duplicate": 2}
+    (unit, _other) = told("exceptions", "--reason", "probable-duplicate")["units"]
+    assert unit["next_action"].endswith("if they are two people, redeliver")
+    assert told("redeliver", "P1", "P2", "--by", "bob")["outcomes"] == {"pending": 2}
 
 
 def test_of_two_rows_with_one_key_the_believed_one_is_tried(account: Manifest) -> None:

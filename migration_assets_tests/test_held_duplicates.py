@@ -1,0 +1,188 @@
+"""Two patients that may be one person wait for somebody to look, and come out when one did."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from migration_assets.adoption import read_adoption
+from migration_assets.cli.rehearse import _as_held
+from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.manifest import Manifest, Selection, State
+from migration_assets.manifest.dead_letters import Choice, Decision
+from migration_assets.manifest.remapping import SettledUnit
+from migration_assets.manifest.subsets import Subset
+from migration_assets.medplum import MedplumClient
+from migration_assets.pipeline import land, migrate
+from migration_assets.redelivering import redeliver
+from migration_assets.rehearsed_rows import landed_rows, live_rows
+from migration_assets.rehearsing import Rehearsal, Rehearsed
+from migration_assets.run import Run, Window
+from migration_assets_tests.conftest import Clock
+from migration_assets_tests.scripted import NOW, START, ScriptedSource
+from migration_assets_tests.test_probable_duplicates import PEOPLE, ZOE
+
+SECRET = "invented"
+ALIKE: dict[str, Any] = {"names": [ZOE], "birth": "1980-01-02"}
+OTHER: dict[str, Any] = {"names": [ZOE], "birth": "1990-01-02"}
+PERSONS = replace(PEOPLE, stream="patients")
+Word = Callable[..., dict[str, State]]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Sandbox]:
+    with start_sandbox(
+        None,
+        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a11",
+        client_secret=SECRET,
+        quota_per_minute=10_000_000,
+    ) as sandbox:
+        yield sandbox
+
+
+class Clinic:
+    """Patients of a scripted source, delivered to the sandbox."""
+
+    def __init__(self, manifest: Manifest, client: MedplumClient) -> None:
+        self.manifest = manifest
+        self.client = client
+        self.source = ScriptedSource()
+
+    def start(self) -> Run:
+        """A new run."""
+        number = self.manifest.start_run("test", pipeline_version="0")
+        return Run(
+            id=number,
+            label=f"run-{number}",
+            manifest=self.manifest,
+            puller=self.source,
+            adoption=read_adoption('Patient = "backfill"'),
+            fhir=self.client,
+            deadline_seconds=30,
+        )
+
+    def migrate(self) -> dict[str, str]:
+        """One run; how each unit stands after it: its state, or the reason it is held for."""
+        run = self.start()
+        land(run, PERSONS, Window(START - timedelta(days=1), None))
+        migrate(run, PERSONS)
+        return self.stand()
+
+    def stand(self) -> dict[str, str]:
+        """How each unit stands."""
+        units = self.manifest.landed_units("patients", limit=99)
+        settled = self.manifest.remapping.settled([each.id for each in units])
+        return {each.unit.key: each.reason or each.state.value for each in settled}
+
+    def held_in_medplum(self) -> list[str]:
+        """The source keys that Medplum has."""
+        found = self.client.search("Patient", {"_count": "100"})
+        return sorted(each["identifier"][0]["value"] for each in found)
+
+    def send_on(self, *keys: str) -> None:
+        """Somebody looked: these are different people."""
+        run = self.start()
+        chosen = Selection(keys=keys)
+        redeliver(run, [PERSONS], chosen, Decision(by="anna", choice=Choice.REDELIVER))
+
+
+@pytest.fixture
+def clinic(manifest: Manifest, clock: Clock, running: Sandbox) -> Clinic:
+    clock.now = NOW
+    running.reset()
+    return Clinic(manifest, MedplumClient(running.base_url, running.client_id, SecretStr(SECRET)))
+
+
+def test_of_two_that_come_together_neither_is_written_and_nobody_else_waits(
+    clinic: Clinic,
+) -> None:
+    for key, row in {"A": ALIKE, "B": ALIKE, "C": OTHER}.items():
+        clinic.source.put("patients", key, **row)
+    held = {"A": "probable-duplicate", "B": "probable-duplicate", "C": "migrated"}
+    assert clinic.migrate() == held
+    assert clinic.held_in_medplum() == ["C"]
+    assert clinic.migrate() == held | {"C": "unchanged"}
+    (told,) = clinic.manifest.exceptions("patients")
+    assert (told.reason, told.field, told.count) == (
+        "probable-duplicate",
+        "same-name-and-birth-date",
+        2,
+    )
+
+
+def test_one_that_comes_later_is_held_and_changes_of_the_first_still_arrive(
+    clinic: Clinic,
+) -> None:
+    """To keep back the changes of a record that Medplum has would make it stale, and no less."""
+    clinic.source.put("patients", "A", **ALIKE)
+    clinic.migrate()
+    clinic.source.put("patients", "B", at=1, **ALIKE)
+    clinic.source.put("patients", "A", at=2, **ALIKE, identifiers=({"system": "s", "value": "1"},))
+    assert clinic.migrate() == {"A": "migrated", "B": "probable-duplicate"}
+    assert clinic.held_in_medplum() == ["A"]
+
+
+@pytest.mark.parametrize("end", ["deleted", "merged", "changed"])
+def test_who_is_alone_again_is_delivered_without_anybody_asking(clinic: Clinic, end: str) -> None:
+    clinic.source.put("patients", "A", **ALIKE)
+    clinic.source.put("patients", "B", **ALIKE)
+    clinic.migrate()
+    if end == "deleted":
+        clinic.source.delete("patients", "A", at=1)
+    else:
+        clinic.source.put("patients", "A", at=1, **(OTHER if end == "changed" else ALIKE))
+    if end == "merged":
+        row = clinic.source.drop("patients", "A")
+        clinic.source.rows["patients"].append(replace(row, merged_into="B"))
+    assert clinic.migrate()["B"] == "migrated"
+    assert clinic.held_in_medplum() == (["B"] if end == "deleted" else ["A", "B"])
+
+
+def test_two_whom_somebody_took_for_two_people_go_out_and_stay(clinic: Clinic) -> None:
+    clinic.source.put("patients", "A", **ALIKE)
+    clinic.source.put("patients", "B", **ALIKE)
+    clinic.migrate()
+    clinic.send_on("A", "B")
+    assert set(clinic.migrate().values()) == {"migrated"}
+    clinic.source.put("patients", "B", at=5, **ALIKE, identifiers=({"system": "s", "value": "1"},))
+    assert clinic.migrate() == {"A": "unchanged", "B": "migrated"}
+    clinic.source.put("patients", "D", at=6, **ALIKE)
+    assert clinic.migrate()["D"] == "probable-duplicate"
+
+
+def test_a_decision_about_other_content_counts_no_more(clinic: Clinic) -> None:
+    """Anna looked at two rows; one of them changed before it was sent."""
+    clinic.source.put("patients", "A", **ALIKE)
+    clinic.source.put("patients", "B", **ALIKE)
+    clinic.migrate()
+    clinic.send_on("A", "B")
+    clinic.source.put("patients", "B", at=5, **ALIKE, identifiers=({"system": "s", "value": "1"},))
+    assert clinic.migrate() == {"A": "migrated", "B": "probable-duplicate"}
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_rehearsal_foretells_who_will_be_held(clinic: Clinic, *, live: bool) -> None:
+    clinic.source.put("patients", "A", **ALIKE)
+    clinic.migrate()
+    for key, row in {"B": ALIKE, "C": OTHER, "D": OTHER, "E": {**OTHER, "names": []}}.items():
+        clinic.source.put("patients", key, at=1, **row)
+    land(clinic.start(), PERSONS, Window(START, None))
+
+    def rows(stream: str) -> Iterator[list[SettledUnit]]:
+        whole = Subset()
+        if live:
+            return live_rows(clinic.manifest, clinic.source, stream, whole)
+        return landed_rows(clinic.manifest, stream, whole)
+
+    told = Rehearsed("Patient")
+    rehearsal = Rehearsal(clinic.manifest, clinic.client, read_adoption('Patient = "backfill"'))
+    for each in rehearsal.rehearse(PERSONS, _as_held(clinic.manifest, PERSONS, rows, live=live)):
+        told.add(each)
+    why = (State.QUARANTINED, "probable-duplicate", "same-name-and-birth-date")
+    assert told.keys[why] == ["B", "C", "D"]
+    assert told.states == {State.QUARANTINED: 3, State.MIGRATED: 1, State.UNCHANGED: 1}
+    after = clinic.migrate()
+    assert [key for key, state in after.items() if state == why[1]] == ["B", "C", "D"]
