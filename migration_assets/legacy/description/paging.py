@@ -44,6 +44,8 @@ class NumberedPages(Described):
     ``total`` (dotted path to the number of rows) paging ends there, and ending before it is
     an error.
 
+    ``max_size`` is the largest size the API takes, for a run that asks for another one.
+
     ``order`` says what the source sorts by, as far as it is known. Even if it is ``fixed`` a row
     that leaves hides another (1 of 1,800 lost): with a cursor the stream must promise a ``sweep``.
     ``accepted_loss`` is a person's reason for paging all the same where rows may slip from one
@@ -55,6 +57,7 @@ class NumberedPages(Described):
     first: int = 1
     size_param: ParameterName | None = None
     size: Size = 100
+    max_size: Size | None = None
     total: Dotted | None = None
     short_page_ends: bool = False
     order: Order = "unknown"
@@ -73,6 +76,7 @@ class OffsetPages(Described):
     param: ParameterName = "offset"
     size_param: ParameterName = "limit"
     size: Size = 100
+    max_size: Size | None = None
     total: Dotted | None = None
     short_page_ends: bool = False
     order: Order = "unknown"
@@ -153,6 +157,7 @@ class KeysetPages(Described):
     param: ParameterName
     size_param: ParameterName | None = None
     size: Size = 100
+    max_size: Size | None = None
     short_page_ends: bool = False
 
 

@@ -18,6 +18,7 @@ from migration_assets.legacy.description.paging import (
 )
 from migration_assets.legacy.description.posting import CREDENTIAL_NAMES, posting_problem
 from migration_assets.legacy.description.queue import QueueDescription, loss_by_queue
+from migration_assets.legacy.description.record_date import RecordDate
 from migration_assets.legacy.description.row_loss import loss_by_paging
 from migration_assets.legacy.description.shape import (
     Described,
@@ -104,6 +105,8 @@ class Template(Described):
 
     ``queue`` is for a feed that shows what changed until it is marked as read.
 
+    ``record_date`` is the clinical date of the rows, for runs over a range of it.
+
     ``sweep`` promises that the stream is also read in full regularly, which heals what paging may
     miss until then. It starts nothing: the schedule ``nightly_sweep``, switched on, keeps it.
     """
@@ -116,6 +119,7 @@ class Template(Described):
     params: Mapping[str, QueryValues] = {}
     pager: PagerDescription = SinglePage()
     cursor: Cursor | None = None
+    record_date: RecordDate | None = None
     tombstone: Tombstone | None = None
     archived: Tombstone | None = None
     merged_into: Dotted | None = None
@@ -161,6 +165,10 @@ class Template(Described):
             raise ValueError("a parameter of the pager also stands in params: remove it there")
         if self.queue is not None and set(parameters_of(self.pager)) & set(self.queue.parameters):
             raise ValueError("a parameter of the pager also stands in queue: remove it there")
+        if self.record_date is not None:
+            asked = {self.record_date.param, self.record_date.until_param}
+            if asked & {*parameters_of(self.pager), *self.params}:
+                raise ValueError("a parameter of record_date is also the pager's or in params")
         return self
 
 
@@ -202,7 +210,7 @@ class Stream(Template):
         """
         said = {name: getattr(self, name) for name in self.model_fields_set}
         own = {name: getattr(feed, name) for name in feed.model_fields_set - {"means"}}
-        left_out = {"feeds": (), "tombstone": None, "archived": None}
+        left_out = {"feeds": (), "tombstone": None, "archived": None, "record_date": None}
         left_out |= {"detail": None, "confirm": None, "total": None}
         flag = "tombstone" if feed.means == "deleted" else "archived"
         return Stream.model_validate({**said, **own, **left_out, flag: Tombstone(path="$")})
