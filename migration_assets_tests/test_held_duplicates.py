@@ -28,6 +28,7 @@ from migration_assets_tests.test_probable_duplicates import PEOPLE, ZOE
 SECRET = "invented"
 ALIKE: dict[str, Any] = {"names": [ZOE], "birth": "1980-01-02"}
 OTHER: dict[str, Any] = {"names": [ZOE], "birth": "1990-01-02"}
+SOLE: dict[str, Any] = {"names": [{"family": "Sole", "given": ["Ann"]}], "birth": "1990-01-02"}
 PERSONS = replace(PEOPLE, stream="patients")
 Word = Callable[..., dict[str, State]]
 
@@ -167,7 +168,7 @@ def test_a_decision_about_other_content_counts_no_more(clinic: Clinic) -> None:
 def test_a_rehearsal_foretells_who_will_be_held(clinic: Clinic, *, live: bool) -> None:
     clinic.source.put("patients", "A", **ALIKE)
     clinic.migrate()
-    for key, row in {"B": ALIKE, "C": OTHER, "D": OTHER, "E": {**OTHER, "names": []}}.items():
+    for key, row in {"B": ALIKE, "C": OTHER, "D": OTHER, "E": SOLE}.items():
         clinic.source.put("patients", key, at=1, **row)
     land(clinic.start(), PERSONS, Window(START, None))
 
