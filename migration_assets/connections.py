@@ -34,6 +34,10 @@ def _nothing_to_start(_settings: Settings) -> None:
     """A real installation's services are not ours to start."""
 
 
+def _as_described(source: Source) -> Source:
+    return source
+
+
 @dataclass(frozen=True)
 class _LandedDetails:
     """The details a source served before are the rows on account: nothing is kept twice."""
@@ -50,13 +54,19 @@ class _LandedDetails:
 
 @dataclass(frozen=True)
 class Connections:
-    """Opens what a run needs; tests and the demo hand over other parts."""
+    """Opens what a run needs; tests and the demo hand over other parts.
+
+    ``asking`` changes the description for what is opened here, and ``sleep`` is how a source's
+    limits are waited for: a run may ask otherwise for once, and a probe has no time to wait.
+    """
 
     settings: Settings
     environ: Callable[[], Mapping[str, str]] = read_environ
     progress: Progress = field(default_factory=Silent)
     clock: Callable[[], datetime] = _now
     before_use: Callable[[Settings], None] = _nothing_to_start
+    asking: Callable[[Source], Source] = _as_described
+    sleep: Callable[[float], None] = time.sleep
 
     def adoption(self) -> Adoption:
         """The standings of adoption.toml; without one every type rehearses."""
@@ -80,10 +90,10 @@ class Connections:
         """A puller of the source; through the manifest it shares its limits with others."""
         self.before_use(self.settings)
         return Puller(
-            self.source(),
+            self.asking(self.source()),
             environ=self.environ(),
             clock=time.time,
-            sleep=time.sleep,
+            sleep=self.sleep,
             history=manifest,
             details=_LandedDetails(manifest) if manifest is not None else None,
         )
