@@ -17,6 +17,7 @@ from migration_assets.manifest.contents import Contents
 from migration_assets.manifest.dead_letters import exceptions
 from migration_assets.manifest.decisions import Decisions
 from migration_assets.manifest.engine import open_engine, reading
+from migration_assets.manifest.finished import Finished
 from migration_assets.manifest.history import History
 from migration_assets.manifest.leases import Lease
 from migration_assets.manifest.likenesses import Likenesses
@@ -101,6 +102,11 @@ class Manifest:
     def pauses(self) -> Pauses:
         """Streams that stand still because too much of them failed."""
         return Pauses(self._engine, self._read, self._now)
+
+    @property
+    def finished(self) -> Finished:
+        """What certain runs brought to its end."""
+        return Finished(self._read.begin)
 
     @property
     def contents(self) -> Contents:

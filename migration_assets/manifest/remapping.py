@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from migration_assets.manifest.account import with_targets
 from migration_assets.manifest.collisions import DUPLICATE_KEY, OUTDATED, SUPERSEDED
 from migration_assets.manifest.landing import UNDONE, UNUSABLE_KEY
-from migration_assets.manifest.records import State, Unit
+from migration_assets.manifest.records import State, Unit, chunked
 from migration_assets.manifest.schema import units
 from migration_assets.manifest.subsets import Subset, chosen, pending_among
 
@@ -69,6 +69,23 @@ class Remapping:
                 .where(_outdated(stream, version))
                 .values(state=State.PENDING.value, reason=None, field=None, awaiting=None)
             ).rowcount
+
+    def reopen(self, stream: str, keys: Sequence[str]) -> int:
+        """Make the units of these keys pending again that a mapping settled; returns how many."""
+        opened = 0
+        with self._begin() as connection:
+            for part in chunked(keys):
+                opened += connection.execute(
+                    sa.update(units)
+                    .where(
+                        units.c.stream == stream,
+                        units.c.key.in_(part),
+                        units.c.state != State.PENDING.value,
+                        sa.not_(_held().element),
+                    )
+                    .values(state=State.PENDING.value, reason=None, field=None, awaiting=None)
+                ).rowcount
+        return opened
 
     def chosen(self, stream: str, subset: Subset, *, pending_only: bool = False) -> list[int]:
         """Numbers of the units that a subset means, in landing order."""
