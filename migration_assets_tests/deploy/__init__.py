@@ -1,0 +1,1 @@
+"""deploy/: each file in it is loaded by what will read it."""
