@@ -2,6 +2,10 @@
 
 A test that needs PostgreSQL skips loudly where none answers, and fails instead where
 MIGRATION_TEST_REQUIRE_POSTGRES is set, as CI sets it.
+
+Hypothesis draws the same examples every time: a failure is then the last change's doing, and comes
+back when it is looked for. MIGRATION_TEST_EXPLORE=1 draws others, and so does whoever asks for more
+of them (MIGRATION_MACHINE_EXAMPLES, MIGRATION_FUZZ_CASES) or for a seed (``--hypothesis-seed=N``).
 """
 
 import os
@@ -12,18 +16,38 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 from migration_assets.manifest import Manifest
 
 _POSTGRES = os.environ.get("MIGRATION_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432")
 _REQUIRED = bool(os.environ.get("MIGRATION_TEST_REQUIRE_POSTGRES"))
+_EXPLORING = ("MIGRATION_TEST_EXPLORE", "MIGRATION_MACHINE_EXAMPLES", "MIGRATION_FUZZ_CASES")
 _OURS = ("MIGRATION_", "MEDPLUM_", "DAGSTER_")
+
+
+# No deadline: how long an example takes says something of the machine, not of what is claimed.
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
+settings.register_profile("explore", deadline=None, print_blob=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite the golden files of the mappings"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the profile before any test module is imported: settings are made at import."""
+    seeded = config.getoption("hypothesis_seed", default=None) is not None
+    if seeded or any(os.environ.get(name) for name in _EXPLORING):
+        settings.load_profile("explore")
+        return
+    settings.load_profile("same")
+    # Else one draw in forty is a number or a text out of whichever of our modules are loaded by
+    # then: it would change with every line of ours, and with the tests that ran before.
+    vars(providers)["is_local_module_file"] = lambda _path: False
 
 
 @pytest.fixture(autouse=True)
