@@ -21,7 +21,7 @@ from migration_assets.manifest import Manifest
 from migration_assets.medplum import Manner, MedplumClient, Pacer
 from migration_assets.run import Progress, Run, Silent
 from migration_assets.settings import Settings, read_environ
-from migration_assets.thresholds import Threshold
+from migration_assets.thresholds import Threshold, Tolerance
 
 PIPELINE_VERSION = version("migration_assets")
 
@@ -112,6 +112,11 @@ class Connections:
         pacer = Pacer(clock=time.time, ledgers=manifest, name=f"{client_id} at {url}")
         return MedplumClient(url, client_id, secret, auth=settings.medplum_auth, pacer=pacer)
 
+    @property
+    def tolerance(self) -> Tolerance:
+        """How much need not have arrived."""
+        return Tolerance(self.settings.exceptions_share, self.settings.exceptions_gate)
+
     @contextmanager
     def manifest(self) -> Iterator[Manifest]:
         """The account, open for as long as it is needed."""
@@ -143,6 +148,7 @@ class Connections:
                     ),
                     progress=self.progress,
                     threshold=Threshold(self.settings.error_rate, self.settings.error_count),
+                    tolerance=self.tolerance,
                 )
             manifest.finish_run(run_id)
 

@@ -14,7 +14,7 @@ from migration_assets.adoption import Adoption
 from migration_assets.legacy import PulledPage, Sighting
 from migration_assets.manifest import Manifest
 from migration_assets.medplum import Deliverer, Fhir, Manner
-from migration_assets.thresholds import Tally, Threshold
+from migration_assets.thresholds import Tally, Threshold, Tolerance
 
 SETTLE_LAG = timedelta(seconds=1)
 """The mark stays this far behind the source's clock: its Date header has whole seconds."""
@@ -89,6 +89,8 @@ class Way(enum.StrEnum):
     """Everything, to find what was deleted and what no change time tells. Never moves the mark."""
     REMAP = "remap"
     """Nothing is pulled: the rows on account are mapped again by the mapping as it is now."""
+    RECORDS = "records"
+    """Those of a range of clinical dates, on purpose. Never moves the mark."""
 
 
 @dataclass(frozen=True)
@@ -118,5 +120,6 @@ class Run:
     manner: Manner = field(default_factory=Manner)
     progress: Progress = field(default_factory=Silent)
     threshold: Threshold = field(default_factory=Threshold)
+    tolerance: Tolerance = field(default_factory=Tolerance)
     tally: Tally = field(default_factory=Tally)
     new_deliverer: Callable[..., Deliverer] = Deliverer

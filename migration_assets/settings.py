@@ -66,6 +66,17 @@ class Settings(BaseSettings):
     partitions: Literal["monthly", "weekly", "daily"] = Field(
         "monthly", alias="MIGRATION_PARTITIONS", description="size of a partition of change time"
     )
+    backfill_partitions_per_run: int = Field(
+        0,
+        ge=0,
+        alias="MIGRATION_BACKFILL_PARTITIONS_PER_RUN",
+        description="a backfill in runs of so many partitions, side by side; 0: all in one run",
+    )
+    code_url: str | None = Field(
+        None,
+        alias="MIGRATION_CODE_URL",
+        description="where the UI's code links lead, e.g. https://github.com/me/clinic/blob/main",
+    )
     medplum_base_url: Url | None = Field(
         None, alias="MEDPLUM_BASE_URL", description="Medplum server, e.g. https://api.medplum.com/"
     )
@@ -115,6 +126,26 @@ class Settings(BaseSettings):
         ge=1,
         alias="MIGRATION_ERROR_COUNT",
         description="and how many must have failed for that: a few bad rows pause nothing",
+    )
+    exceptions_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        alias="MIGRATION_EXCEPTIONS_SHARE",
+        description="share of a type's rows that may not have arrived before its check fails",
+    )
+    exceptions_gate: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        alias="MIGRATION_EXCEPTIONS_GATE",
+        description="and before its runs fail and what rests on it does not start; empty: never",
+    )
+    fresh_seconds: int = Field(
+        3600,
+        ge=60,
+        alias="MIGRATION_FRESH_SECONDS",
+        description="how long ago a stream may have been asked for news before its check fails",
     )
     demo_home: Path | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""The error threshold: how much of a stream may fail in one run before it stands still (pure).
+"""How much may fail: in one run before a stream stands still, and of all there is (pure).
 
 Belongs here: counting what a run saw and what failed, and when that is too much. Does not belong
 here: pausing a stream (``pausing``).
@@ -22,6 +22,18 @@ class Threshold:
     def reached(self, failed: int, seen: int) -> bool:
         """Whether that much may not go on."""
         return failed >= self.count and failed >= self.rate * seen
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How large a share of a type's rows may not have arrived, with nobody having accepted it.
+
+    Beyond ``share`` its check fails; beyond ``gate`` its runs fail, and what rests on it does not
+    start. Without a gate exceptions stop nothing: most often the rest had better arrive.
+    """
+
+    share: float = 0.01
+    gate: float | None = None
 
 
 class Tally:

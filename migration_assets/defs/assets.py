@@ -6,10 +6,9 @@ UI shows it and a re-execution does only what is missing (dagster.md §2, rule 5
 here: what is reported (``metadata``) and claimed (``checks``).
 """
 
-import time
 import traceback
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -18,9 +17,10 @@ from pydantic import Field
 from migration_assets.connections import Connections
 from migration_assets.defs.checks import check_specs
 from migration_assets.defs.keys import asset_key, op_name, stream_key
-from migration_assets.defs.metadata import Done, materialized, results
+from migration_assets.defs.metadata import Done, Meter, materialized, results
 from migration_assets.defs.partitions import windows
 from migration_assets.errors import MigrationError, Transient
+from migration_assets.gates import refuse_to_start
 from migration_assets.manifest import Landed
 from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping, Step
@@ -77,9 +77,14 @@ def legacy_stream(mapping: Mapping[Any]) -> dg.AssetSpec:
 
 
 def migration_asset(
-    mapping: Mapping[Any], partitions: dg.TimeWindowPartitionsDefinition
+    mapping: Mapping[Any],
+    partitions: dg.TimeWindowPartitionsDefinition,
+    upstream: Sequence[Mapping[Any]] = (),
 ) -> dg.AssetsDefinition:
-    """The asset of a mapping's type, and of the types it writes in the same group."""
+    """The asset of a mapping's type, and of the types it writes in the same group.
+
+    ``upstream`` make the types that it refers to.
+    """
 
     @dg.multi_asset(
         name=op_name(mapping),
@@ -97,7 +102,9 @@ def migration_asset(
         try:
             with connections.run(context.run.run_id, dry=config.dry_run) as run:
                 due = _windows(context, config, mapping, partitions, connections, run)
-                yield from _materialize(context, config, mapping, due, run)
+                if any(each.way is Way.BACKFILL for each in due):
+                    refuse_to_start(run, mapping, upstream)
+                yield from _materialize(context, config, mapping, due, run, connections.clock)
         except MigrationError as error:
             # Our messages say what to do and hold no patient data; the traceback adds nothing.
             raise dg.Failure(
@@ -138,20 +145,22 @@ def _materialize(
     mapping: Mapping[Any],
     due: Sequence[Window],
     run: Run,
+    clock: Callable[[], datetime],
 ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
     standing = run.adoption.standing(mapping.resource_type)
     if standing.refusal:
         context.log.warning("%s: %s", mapping.resource_type, standing.refusal)
     done: Done | None = None
+    meter = Meter(run)
     for window in due:
         if done is not None and not config.incremental:
             yield from materialized(context, mapping, done)
-        started = time.monotonic()
         landed, found = _land(run, mapping, window, config)
         # A limit is meant for the run, not for each window of it.
         later = not config.subset.is_everything and window is not due[-1]
         worked = Worked() if later else migrate(run, mapping, config.subset)
-        done = Done(window, landed, worked, time.monotonic() - started, found)
+        before = done if config.incremental else None
+        done = Done(window, landed, worked, meter.read(), found).after(before)
         context.log.info(
             "%s %s: %d rows pulled, %d settled",
             mapping.resource_type,
@@ -164,6 +173,7 @@ def _materialize(
         mapping,
         run,
         done,
+        now=clock(),
         dry=config.dry_run,
         subset=not config.subset.is_everything,
     )

@@ -4,12 +4,14 @@ Belongs here: assembly. Tests, the CLI and the demo swap parts by argument; noth
 """
 
 from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
 
 from migration_assets.connections import Connections
 from migration_assets.defs.assets import legacy_stream, migration_asset
+from migration_assets.defs.checks import freshness_check
 from migration_assets.defs.incremental import change_sensor, incremental_job, nightly_schedule
 from migration_assets.defs.partitions import change_time_partitions
 from migration_assets.defs.sweeps import sweep_job, sweep_schedule
@@ -37,8 +39,9 @@ def build_definitions(
     return dg.Definitions(
         assets=[
             *(legacy_stream(each) for each in found),
-            *(migration_asset(each, partitions) for each in found),
+            *(migration_asset(each, partitions, _upstream(each, found)) for each in found),
         ],
+        asset_checks=[freshness_check(found)],
         jobs=[job, sweeping],
         sensors=[change_sensor(found, partitions, job)],
         schedules=[
@@ -48,3 +51,8 @@ def build_definitions(
         resources={"connections": connections or Connections(settings)},
         executor=dg.in_process_executor,
     )
+
+
+def _upstream(mapping: Mapping[Any], mappings: Sequence[Mapping[Any]]) -> list[Mapping[Any]]:
+    """What makes the types that a mapping's resources refer to."""
+    return [each for each in mappings if set(each.types) & set(mapping.after)]

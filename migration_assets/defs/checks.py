@@ -1,49 +1,140 @@
-"""Checks: what is claimed of each type, and what mends it where the claim fails.
+"""Checks that the account answers: what is claimed of each type, and what mends a claim that fails.
 
-Belongs here: verdicts, with how many, which reasons and the command that mends them.
+Belongs here: claims as Dagster shows them, those of every materialization and that of freshness.
+Does not belong here: what Medplum has to be asked for (``reconciling``), or the verdicts themselves
+(``claims``). Green means proved: where nothing was there to be proved (a rehearsal, a subset, no
+Medplum) a check warns, and says that nothing is claimed. Counts and reasons only.
 """
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
+from migration_assets.claims import Claim, accounted, exceptions_below, fresh, nothing_claimed
+from migration_assets.connections import Connections
 from migration_assets.defs.keys import asset_key
-from migration_assets.manifest import State
+from migration_assets.manifest import Balance, Manifest, Selection
 from migration_assets.mapping import Mapping
+from migration_assets.polling import current_until
+from migration_assets.run import Run
 
 ACCOUNTED = "every_row_accounted_for"
+EXCEPTIONS = "exceptions_below_threshold"
+FRESH = "mark_is_fresh"
+
+_REASONS_SHOWN = 10
 
 
 def check_specs(mapping: Mapping[Any]) -> list[dg.AssetCheckSpec]:
     """The claims that each materialization of the mapping's type is checked for."""
+    key = asset_key(mapping.resource_type)
     return [
         dg.AssetCheckSpec(
             ACCOUNTED,
-            asset=asset_key(mapping.resource_type),
+            asset=key,
             description="Every row on account is in exactly one state, and none is pending.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            EXCEPTIONS,
+            asset=key,
+            description="No more rows than MIGRATION_EXCEPTIONS_SHARE were quarantined or rejected "
+            "without a person having accepted it.",
+        ),
     ]
 
 
-def accounted_for(
-    accounted: bool,  # noqa: FBT001 - the check's own verdict
-    counts: dict[State, int],
-    *,
-    subset: bool,
-) -> dg.AssetCheckResult:
-    """Whether every row on account has its outcome."""
-    recovery = "run the asset again; see migration status"
-    if subset:
-        recovery = (
-            "only a subset was asked for, the others stay pending: run without limit, keys, sample"
-        )
+def of_materialization(
+    mapping: Mapping[Any], run: Run, balance: Balance | None, *, dry: bool, subset: bool
+) -> list[dg.AssetCheckResult]:
+    """What the account says of a type after it was worked on."""
+    refusal = run.adoption.standing(mapping.resource_type).refusal
+    if dry:
+        refusal = "A dry run writes nothing: materialize without dry_run."
+    elif run.fhir is None and not refusal:
+        refusal = "No Medplum is set: set MEDPLUM_BASE_URL and the client, then materialize."
+    kind = mapping.resource_type
+    groups = run.manifest.decisions.groups(Selection(streams=(mapping.stream,), open_only=True))
+    share = run.tolerance.share
+    return [
+        result(ACCOUNTED, kind, accounted(kind, balance, refusal=refusal, subset=subset)),
+        result(EXCEPTIONS, kind, exceptions_below(kind, groups, balance, share=share)),
+    ]
+
+
+def result(name: str, resource_type: str, claim: Claim) -> dg.AssetCheckResult:
+    """A claim as the outcome of a check."""
     return dg.AssetCheckResult(
-        check_name=ACCOUNTED,
-        passed=accounted,
-        # What a person left out on purpose is said, and alarms nobody.
-        severity=dg.AssetCheckSeverity.WARN if subset else dg.AssetCheckSeverity.ERROR,
-        metadata={
-            "pending": counts[State.PENDING],
-            "recovery": "none needed" if accounted else recovery,
-        },
+        check_name=name,
+        asset_key=asset_key(resource_type),
+        passed=claim.holds,
+        severity=severity(claim),
+        description=claim.said,
+        metadata=metadata(claim),
     )
+
+
+def severity(claim: Claim) -> dg.AssetCheckSeverity:
+    """How loud a claim is if it fails: what was left out on purpose alarms nobody."""
+    return dg.AssetCheckSeverity.ERROR if claim.alarming else dg.AssetCheckSeverity.WARN
+
+
+def metadata(claim: Claim) -> dict[str, Any]:
+    """How many, for which reasons, and what mends it."""
+    most = Counter(claim.reasons).most_common(_REASONS_SHOWN)
+    return {
+        **claim.counts,
+        **{f"reason/{reason}": number for reason, number in most},
+        "recovery": claim.mend or "none needed",
+    }
+
+
+def freshness(
+    connections: Connections, manifest: Manifest, mappings: Sequence[Mapping[Any]], now: datetime
+) -> Iterator[tuple[Mapping[Any], Claim]]:
+    """Whether each type's stream is current, by the account; the source is not asked."""
+    adoption, pauses = connections.adoption(), manifest.pauses.standing()
+    within = timedelta(seconds=connections.settings.fresh_seconds)
+    for each in mappings:
+        standing = adoption.standing(each.resource_type)
+        if not standing.may_pull:
+            yield each, nothing_claimed(standing.refusal)
+            continue
+        yield (
+            each,
+            fresh(
+                each.resource_type,
+                now=now,
+                mark=manifest.high_water_mark(each.stream),
+                current_until=current_until(manifest, each.stream),
+                within=within,
+                pause=pauses.get(each.stream),
+            ),
+        )
+
+
+def freshness_check(mappings: Sequence[Mapping[Any]]) -> dg.AssetChecksDefinition:
+    """The check of each type's freshness, to be asked for at any time."""
+    by_key = {asset_key(each.resource_type): each for each in mappings}
+    description = (
+        "The source was asked for news within MIGRATION_FRESH_SECONDS and all of it was read; "
+        "what has no news is fresh as long as it is asked."
+    )
+
+    @dg.multi_asset_check(
+        name="freshness",
+        specs=[dg.AssetCheckSpec(FRESH, asset=key, description=description) for key in by_key],
+        can_subset=True,
+    )
+    def _check(
+        context: dg.AssetCheckExecutionContext, connections: dg.ResourceParam[Connections]
+    ) -> Iterator[dg.AssetCheckResult]:
+        chosen = {each.asset_key for each in context.selected_asset_check_keys}
+        wanted = [each for key, each in by_key.items() if key in chosen]
+        with connections.manifest() as manifest:
+            for mapping, claim in freshness(connections, manifest, wanted, connections.clock()):
+                yield result(FRESH, mapping.resource_type, claim)
+
+    return _check

@@ -19,6 +19,7 @@ from migration_assets.defs.keys import asset_key, op_name
 from migration_assets.errors import MigrationError
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
+from migration_assets.polling import note_current
 from migration_assets.run import Puller
 
 JOB = "incremental_pull"
@@ -94,7 +95,8 @@ def change_sensor(
         context: dg.SensorEvaluationContext, connections: dg.ResourceParam[Connections]
     ) -> dg.SensorResult | dg.SkipReason:
         state = json.loads(context.cursor or "{}")
-        now = connections.clock().timestamp()
+        asked_at = connections.clock()
+        now = asked_at.timestamp()
         if state.get("not_before", 0) > now:
             return dg.SkipReason("Backing off after a failed pull.")
         if _active(context):
@@ -105,7 +107,7 @@ def change_sensor(
                 paused = manifest.pauses.standing()
                 going = [each for each in mappings if each.stream not in paused]
                 with closing(connections.puller(manifest)) as puller:
-                    marks, changed = _probe(going, puller, manifest)
+                    marks, changed = _probe(going, puller, manifest, asked_at)
         except MigrationError as error:
             return _backed_off(str(error), failures + 1, now)
         still = _still(mappings, paused)
@@ -176,7 +178,7 @@ def _still(mappings: Sequence[Mapping[Any]], paused: Collection[str]) -> str:
 
 
 def _probe(
-    mappings: Sequence[Mapping[Any]], puller: Puller, manifest: Manifest
+    mappings: Sequence[Mapping[Any]], puller: Puller, manifest: Manifest, asked_at: datetime
 ) -> tuple[dict[str, Any], list[str]]:
     """Each stream's mark, and the streams whose first page past it holds something new."""
     marks: dict[str, Any] = {}
@@ -187,6 +189,8 @@ def _probe(
             continue
         if _has_news(mapping.stream, puller, manifest, mark):
             changed.append(mapping.stream)
+        else:
+            note_current(manifest, mapping.stream, asked_at)
     return marks, changed
 
 
