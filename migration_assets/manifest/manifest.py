@@ -23,11 +23,11 @@ from migration_assets.manifest.leases import Lease
 from migration_assets.manifest.likenesses import Likenesses
 from migration_assets.manifest.open_work import OpenWork, open_work
 from migration_assets.manifest.pauses import Pauses
+from migration_assets.manifest.reconciliations import Reconciliations
 from migration_assets.manifest.records import (
     Absent,
     Alongside,
     Balance,
-    Confirmed,
     Exceptions,
     Landed,
     LandingRow,
@@ -112,6 +112,11 @@ class Manifest:
     def contents(self) -> Contents:
         """What landed rows hold, in bulk and read only."""
         return Contents(self._read)
+
+    @property
+    def reconciliations(self) -> Reconciliations:
+        """What comparisons with Medplum asked and found, and what they compare it with."""
+        return Reconciliations(self._engine.begin, self._read.begin)
 
     # -- landing ------------------------------------------------------------------------------
 
@@ -281,15 +286,6 @@ class Manifest:
         """Which unit owns each token."""
         with self._read.begin() as connection:
             return ownership.owners(connection, tokens)
-
-    def confirmed_targets(
-        self, resource_type: str, *, after_id: int = 0, limit: int
-    ) -> list[Confirmed]:
-        """The next resources of a type that Medplum is said to hold."""
-        with self._read.begin() as connection:
-            return ownership.confirmed_targets(
-                connection, resource_type, after_id=after_id, limit=limit
-            )
 
     # -- the balance --------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from migration_assets.manifest.records import Confirmed, Settlement, Target, chunked
+from migration_assets.manifest.records import Settlement, Target, chunked
 from migration_assets.manifest.schema import targets
 
 
@@ -144,21 +144,3 @@ def owners(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, int]:
         )
         found.update((row.token, row.unit_id) for row in connection.execute(query))
     return found
-
-
-def confirmed_targets(
-    connection: sa.Connection, resource_type: str, *, after_id: int, limit: int
-) -> list[Confirmed]:
-    """The next resources of a type that Medplum is said to hold."""
-    query = (
-        sa.select(targets.c.id, targets.c.token, targets.c.fhir_id)
-        .where(
-            targets.c.resource_type == resource_type,
-            targets.c.id > after_id,
-            targets.c.fhir_id.is_not(None),
-            targets.c.deleted.is_(False),
-        )
-        .order_by(targets.c.id)
-        .limit(limit)
-    )
-    return [Confirmed(row.id, row.token, row.fhir_id) for row in connection.execute(query)]

@@ -162,15 +162,6 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Confirmed:
-    """A resource that Medplum is said to hold; ``id`` is the account's number for it."""
-
-    id: int
-    token: str
-    fhir_id: str
-
-
-@dataclass(frozen=True)
 class Unit:
     """One source key we owe an answer for, with its row and what Medplum holds of it."""
 

@@ -45,9 +45,10 @@ def presence(manifest: Manifest, fhir: Fhir, resource_type: str) -> Presence:
 
 def _pages(manifest: Manifest, resource_type: str) -> Iterable[dict[tuple[str, str], str]]:
     after = 0
-    while page := manifest.confirmed_targets(resource_type, after_id=after, limit=PAGE):
+    account = manifest.reconciliations
+    while page := account.on_account(resource_type, after_id=after, limit=PAGE):
         after = page[-1].id
         yield {
-            (each.token.split("|", 2)[1], each.token.split("|", 2)[2]): each.fhir_id
+            (each.token.split("|", 2)[1], each.token.split("|", 2)[2]): str(each.fhir_id)
             for each in page
         }

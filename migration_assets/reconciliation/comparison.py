@@ -1,0 +1,282 @@
+"""Comparing a type on account with what Medplum holds: by search, in bounded memory, in two looks.
+
+Belongs here: who is asked what and in which order, and when a difference is believed. Does not
+belong here: the verdict over one identifier (``judging``), content (``expectation``,
+``differences``), references (``referenced``).
+
+A whole type is walked through once, 20 points per 1,000 resources, each page joined with the
+account; a bit per resource remembers who was met. A cohort or a sample is asked for by its
+identifiers, 20 points per 900. Whatever does not agree gets a second look: it is searched for
+by its identifier, with the account read before and after. Only what both looks agree on, and what
+the account did not change meanwhile, is a finding: a run may be writing all the time.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from migration_assets.fhir.identifiers import identifier_system
+from migration_assets.manifest import Manifest, token
+from migration_assets.manifest.reconciliations import Finding, Held, Reconciliation
+from migration_assets.mapping import Mapping, Resource
+from migration_assets.medplum import Fhir
+from migration_assets.medplum.quota import SEARCH_POINTS
+from migration_assets.reconciliation.asking import AT_ONCE, Asker, system_query
+from migration_assets.reconciliation.cohort import Cohort, drawn, members, type_of
+from migration_assets.reconciliation.differences import differences
+from migration_assets.reconciliation.expectation import Expectations
+from migration_assets.reconciliation.findings import (
+    Checked,
+    Comparison,
+    Kind,
+    examples,
+)
+from migration_assets.reconciliation.judging import judge, lost
+from migration_assets.reconciliation.seen import Seen
+
+_LOOKS = 3
+"""How often an identifier is looked at again whose account changed between two readings."""
+
+
+def compare(
+    manifest: Manifest,
+    fhir: Fhir,
+    mapping: Mapping[Any],
+    *,
+    cohort: Cohort | None = None,
+    deep: bool = False,
+    sample: int | None = None,
+    seed: int = 0,
+    clock: Callable[[], datetime],
+) -> Comparison:
+    """Compare what the account says of a type with what a search of Medplum finds.
+
+    Args:
+        manifest: the account; findings and evidence are kept in it.
+        fhir: the project. Nothing is written to it. An ``Asker`` where several comparisons are to
+            be watched or added up together.
+        mapping: what makes the type.
+        cohort: only part of it (``cohort``): what is unexpected is then not looked for. Its
+            ``resource_type`` names one of the mapping's types that is not the main one.
+        deep: whether content is compared too, element by element.
+        sample: only so many resources, by lot; ``seed`` draws the same again.
+        seed: see ``sample``.
+        clock: the time, aware, for the evidence.
+
+    Raises:
+        Transient: Medplum said not now for longer than the patience; the evidence says cut off.
+        Permanent: it refused to search, or the mapping does not make the type.
+    """
+    cohort = cohort or Cohort()
+    kind = type_of(mapping, cohort)
+    asker = fhir if isinstance(fhir, Asker) else Asker(fhir)
+    asked_before = asker.searches
+    scope: dict[str, Any] = cohort.as_json()
+    if sample is not None:
+        scope |= {"sample": sample, "seed": seed}
+    partly = bool(scope)
+    query = (
+        f"{kind}?identifier={identifier_system(kind)}|<key>,…"
+        if partly
+        else f"{kind}?" + "&".join(f"{name}={each}" for name, each in system_query(kind).items())
+    )
+    begun = Reconciliation(
+        id=0,
+        resource_type=kind,
+        checked=(Checked.CONTENT if deep else Checked.IDENTIFIERS).value,
+        scope=scope,
+        query=query,
+        mapping_version=mapping.version,
+        started_at=clock(),
+    )
+    number = manifest.reconciliations.begin(begun)
+    work = _Work(manifest, asker, mapping, kind, number, deep=deep)
+    if partly:
+        _ask_for(work, cohort, sample, seed)
+    else:
+        _walk(work)
+    searches = asker.searches - asked_before
+    evidence = manifest.reconciliations.finish(
+        replace(
+            begun,
+            id=number,
+            finished_at=clock(),
+            searches=searches,
+            points=searches * SEARCH_POINTS,
+            expected=work.expected,
+            found=len(work.seen),
+            notes={name: number for name, number in work.notes.items() if number},
+        )
+    )
+    return Comparison(evidence, examples(manifest, evidence))
+
+
+@dataclass
+class _Work:
+    """One comparison under way."""
+
+    manifest: Manifest
+    asker: Asker
+    mapping: Mapping[Any]
+    kind: str
+    number: int
+    deep: bool
+    expected: int = 0
+    seen: Seen = field(default_factory=Seen)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.expectations = Expectations(self.manifest, self.asker, self.mapping)
+        self.doubtful: dict[str, None] = {}
+
+    def doubt(self, names: Iterable[str]) -> None:
+        """Look at these again; as soon as they fill a search."""
+        self.doubtful.update(dict.fromkeys(names))
+        while len(self.doubtful) >= AT_ONCE:
+            self.settle_doubts(AT_ONCE)
+
+    def settle_doubts(self, most: int | None = None) -> None:
+        """Look at everything again that is doubtful, or at the first ``most``."""
+        names = list(self.doubtful)[:most]
+        for start in range(0, len(names), AT_ONCE):
+            self._look_closely(names[start : start + AT_ONCE])
+        for name in names:
+            del self.doubtful[name]
+
+    def _look_closely(self, names: list[str]) -> None:
+        """Search by identifier between two readings of the account; what moved does not count."""
+        for _ in range(_LOOKS):
+            before = self.manifest.reconciliations.held(names)
+            keys = {name: name.split("|", 2)[2] for name in names}
+            matches = self.asker.carrying(self.kind, keys.values())
+            missing = [
+                str(each.fhir_id)
+                for name, key in keys.items()
+                if (each := before.get(name)) is not None and each.live and not matches[key]
+            ]
+            without = {str(each["id"]) for each in self.asker.with_ids(self.kind, missing)}
+            after = self.manifest.reconciliations.held(names)
+            still = [name for name in names if before.get(name) == after.get(name)]
+            self._believe({name: matches[keys[name]] for name in still}, after, without)
+            names = [name for name in names if before.get(name) != after.get(name)]
+            if not names:
+                return
+        self.notes["unsettled"] += len(names)
+
+    def _believe(
+        self, matches: dict[str, list[Resource]], account: dict[str, Held], without: set[str]
+    ) -> None:
+        """Note what is wrong with these identifiers, of which neither side moved."""
+        found: list[Finding] = []
+        pairs: list[tuple[Held, Resource]] = []
+        for name, resources in matches.items():
+            held = account.get(name)
+            if held is not None and held.unsettled and len(resources) <= 1:
+                self.notes["unsettled"] += 1
+                continue
+            judged = judge(name, held, resources)
+            found += [
+                lost(each) if each.kind == Kind.MISSING and each.fhir_id in without else each
+                for each in judged
+            ]
+            ours = [each for each in resources if held is not None and each["id"] == held.fhir_id]
+            if held is not None and held.live and ours:
+                self.seen.add(held.id)
+                pairs.append((held, ours[0]))
+        if self.deep:
+            for held, paths in self.changed(pairs).items():
+                found += [
+                    Finding(
+                        Kind.CHANGED, held.token, way, str(held.fhir_id), path, unit_id=held.unit_id
+                    )
+                    for path, way in paths
+                ]
+        self.manifest.reconciliations.note(self.number, found)
+
+    def changed(self, pairs: list[tuple[Held, Resource]]) -> dict[Held, list[tuple[str, str]]]:
+        """Those whose content is not what Medplum last confirmed: element paths, and in what way.
+
+        Where the row or the mapping changed since, only the version tells.
+        """
+        expected = self.expectations.of([held for held, _resource in pairs])
+        made: dict[Held, list[tuple[str, str]]] = {}
+        for held, resource in pairs:
+            known = expected.get(held.token)
+            if known is not None:
+                paths = [(e.path, e.way) for e in differences(known.resource, resource)]
+            elif self.mapping.create_only or resource["meta"]["versionId"] == held.version_id:
+                continue
+            else:
+                paths = [("", "version")]
+            if paths:
+                made[held] = paths
+        return made
+
+
+def _walk(work: _Work) -> None:
+    """The whole type: everything under our system, then whoever was not met."""
+    for page in work.asker.everything(work.kind, fields=None if work.deep else ()):
+        _join(work, page)
+    work.settle_doubts()
+    for held in members(work.manifest, work.kind, Cohort()):
+        work.expected += len(held)
+        work.doubt(each.token for each in held if each.id not in work.seen)
+    work.settle_doubts()
+
+
+def _join(work: _Work, page: list[Resource]) -> None:
+    """One page of what Medplum holds, beside the account."""
+    carriers = [(name, each) for each in page for name in _tokens(each, work.kind)]
+    account = work.manifest.reconciliations.held(name for name, _resource in carriers)
+    pairs: list[tuple[Held, Resource]] = []
+    doubtful: list[str] = []
+    for name, resource in carriers:
+        held = account.get(name)
+        if held is None or not held.live or held.fhir_id != resource["id"]:
+            doubtful.append(name)
+        else:
+            work.seen.add(held.id)
+            work.notes["other_version"] += resource["meta"]["versionId"] != held.version_id
+            pairs.append((held, resource))
+    if work.deep:
+        doubtful += [held.token for held in work.changed(pairs)]
+    work.doubt(doubtful)
+
+
+def _ask_for(work: _Work, cohort: Cohort, sample: int | None, seed: int) -> None:
+    """A cohort or a sample: each of its resources by identifier, and each that was deleted."""
+    pages = _of_organization(work, members(work.manifest, work.kind, cohort), cohort)
+    if sample is not None:
+        pages = iter([drawn(pages, size=sample, seed=seed)])
+    for page in pages:
+        work.expected += len(page)
+        work.doubt(each.token for each in page)
+    if sample is None:
+        gone = members(work.manifest, work.kind, cohort, deleted=True)
+        for page in _of_organization(work, gone, cohort):
+            work.doubt(each.token for each in page)
+    work.settle_doubts()
+
+
+def _of_organization(
+    work: _Work, pages: Iterator[list[Held]], cohort: Cohort
+) -> Iterator[list[Held]]:
+    """Those of an organization, if the cohort names one (``cohort``)."""
+    if cohort.organization is None:
+        yield from pages
+        return
+    wanted = token("Organization", identifier_system("Organization"), cohort.organization)
+    for page in pages:
+        mentions = work.expectations.mentions(page)
+        yield [each for each in page if each.token == wanted or wanted in mentions[each.token]]
+
+
+def _tokens(resource: Resource, kind: str) -> Iterator[str]:
+    """The tokens by which a resource is known to us: usually one."""
+    system = identifier_system(kind)
+    for each in resource.get("identifier") or ():
+        value = str(each.get("value") or "").strip()
+        if each.get("system") == system and value:
+            yield token(kind, system, value)

@@ -1,0 +1,44 @@
+"""A running Medplum sandbox for the module, emptied before each test, and a clinic on it."""
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.manifest import Manifest
+from migration_assets.medplum import MedplumClient
+from migration_assets_tests.conftest import Clock
+from migration_assets_tests.reconciliation.clinic import Clinic
+from migration_assets_tests.scripted import NOW
+
+SECRET = "invented"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Sandbox]:
+    with start_sandbox(
+        None,
+        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a11",
+        client_secret=SECRET,
+        quota_per_minute=10_000_000,
+    ) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(running: Sandbox) -> Sandbox:
+    running.behave()
+    running.reset()
+    running.refill()
+    return running
+
+
+@pytest.fixture
+def clinic(manifest_url: str, clock: Clock, sandbox: Sandbox) -> Iterator[Clinic]:
+    clock.now = NOW
+    account = Manifest(manifest_url, clock=clock)
+    client = MedplumClient(sandbox.base_url, sandbox.client_id, SecretStr(SECRET))
+    yield Clinic(account, client, clock)
+    client.close()
+    account.close()
