@@ -7,6 +7,7 @@ finding the mapping files (``mappings``), or running them (``pipeline``).
 
 import enum
 from collections.abc import Callable
+from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -74,6 +75,27 @@ class Removal(enum.Enum):
     """Kept with that status: clinical records that somebody may have acted on."""
 
 
+class LeftOut(enum.Enum):
+    """Why a field that rows fill is in no resource (the guide's mapping register)."""
+
+    TRACEABILITY = "traceability only"
+    """It stays on account with the row, for whoever asks where a record came from."""
+    EXCLUDED = "excluded"
+    """Somebody decided that it is not wanted."""
+    UNSUPPORTED = "unsupported"
+    """FHIR or Medplum has no place for it."""
+    OUT_OF_SCOPE = "out of scope"
+    """Another migration, or another mapping, is to carry it."""
+
+
+class Review(enum.Enum):
+    """How far a mapping is agreed on with those who answer for the records."""
+
+    DRAFT = "draft"
+    REVIEWED = "reviewed"
+    APPROVED = "approved"
+
+
 R = TypeVar("R", bound=Row)
 
 
@@ -93,6 +115,10 @@ class Mapping(Generic[R]):
 
     ``create_only`` types are seeded once and never written again: what is there already, from
     whomever, stays as it is.
+
+    ``left_out`` says of fields that rows fill and that are mapped on purpose to nothing why that is
+    so, in a sentence for the clinical lead. ``owner`` answers for the mapping; ``review`` is how
+    far it is agreed on. All three are for the mapping register, and change no resource.
     """
 
     stream: str
@@ -106,6 +132,9 @@ class Mapping(Generic[R]):
     removal: Removal = Removal.DELETE
     back_references: tuple[str, ...] = ()
     create_only: bool = False
+    left_out: MappingOf[str, tuple[LeftOut, str]] = field(default_factory=dict, repr=False)
+    owner: str = ""
+    review: Review = Review.DRAFT
     examples: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     quarantined_examples: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
 

@@ -17,8 +17,9 @@ from migration_assets.fhir.fingerprints import fingerprint
 from migration_assets.fhir.identifiers import identifier_system
 from migration_assets.fhir.references import references_in
 from migration_assets.fhir.validation import problems
-from migration_assets.mapping import Mapping, Quarantined, Related, Resource, Skip
+from migration_assets.mapping import Mapping, Quarantined, Related, Resource, Review, Skip
 from migration_assets.mappings import discover
+from migration_assets.profiling.evidence import traces
 
 _GOLDEN = Path(__file__).parent / "golden"
 _FOUND = discover()
@@ -134,6 +135,20 @@ def test_no_golden_file_outlives_its_mapping() -> None:
 
 
 _IMPURE = {"datetime", "os", "pathlib", "random", "requests", "secrets", "socket", "time", "uuid"}
+
+
+@every_mapping
+def test_a_field_it_declares_left_out_is_not_read_and_says_why(mapping: Mapping[Any]) -> None:
+    """The register would tell the clinical lead what is not true."""
+    found = traces(mapping, mapping.examples, list(mapping.left_out))
+    for path, (_kind, why) in mapping.left_out.items():
+        assert why, path
+        assert not found[path].is_read, path
+
+
+@every_mapping
+def test_it_is_approved_by_somebody(mapping: Mapping[Any]) -> None:
+    assert mapping.owner or mapping.review is not Review.APPROVED
 
 
 @every_mapping

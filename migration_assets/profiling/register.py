@@ -22,6 +22,9 @@ from migration_assets.terminology import concept_map
 NOT_MAPPED = "populated, not mapped"
 """The disposition nobody decided: rows say something there, and no mapping reads it."""
 
+CONTRADICTED = "populated, declared left out and read"
+"""A field that the mapping says it leaves out, and does not."""
+
 _FINE = re.compile(r"\.(coding(\.\w+)?|reference)$|(?<=\.identifier)\.\w+$")
 
 
@@ -63,14 +66,17 @@ class StreamEntry:
     back_references: tuple[str, ...]
     removal: str
     create_only: bool
+    owner: str
+    review: str
     rows: int
     fields: tuple[FieldEntry, ...]
     refused_examples: tuple[str, ...]
 
     @property
     def not_mapped(self) -> tuple[FieldEntry, ...]:
-        """Fields that say something and that no mapping reads."""
-        return tuple(each for each in self.fields if each.disposition == NOT_MAPPED)
+        """Fields that say something and that no mapping reads, nor says why."""
+        loud = (NOT_MAPPED, CONTRADICTED)
+        return tuple(each for each in self.fields if each.disposition in loud)
 
 
 @dataclass(frozen=True)
@@ -140,9 +146,19 @@ def _stream_entry(
         back_references=mapping.back_references,
         removal=mapping.removal.value,
         create_only=mapping.create_only,
+        owner=mapping.owner,
+        review=mapping.review.value,
         rows=seen.rows,
         fields=tuple(
-            _field_entry(path, declared.get(path), found[path], seen, held_back, puller)
+            _field_entry(
+                path,
+                declared.get(path),
+                found[path],
+                seen,
+                held_back,
+                _decided(mapping, path, found[path])
+                or _disposition(path, declared.get(path), found[path], seen, puller),
+            )
             for path in paths
         ),
         refused_examples=tuple(reason for reason, _ in mapping.quarantined_examples),
@@ -155,7 +171,7 @@ def _field_entry(
     trace: Trace,
     seen: Population,
     held_back: Iterable[Exceptions],
-    puller: Mapping[str, str],
+    disposition: str,
 ) -> FieldEntry:
     elements = tuple(sorted({_FINE.sub("", each) for each in trace.elements}))
     name = path.replace("[]", "")
@@ -178,7 +194,7 @@ def _field_entry(
         populated=seen.populated.get(path, 0),
         share=seen.share(path),
         held_back=reasons,
-        disposition=_disposition(path, declared, trace, seen, puller),
+        disposition=disposition,
     )
 
 
@@ -196,6 +212,14 @@ def _rule(trace: Trace) -> str:
     if trace.elements:
         return "transformed"
     return "checked, not written" if trace.is_read else "none"
+
+
+def _decided(mapping: MappingOf[Any], path: str, trace: Trace) -> str | None:
+    """What the mapping declares of a field it leaves out with all below, or that it reads it."""
+    for name, (kind, why) in mapping.left_out.items():
+        if path == name or path.startswith((f"{name}.", f"{name}[]")):
+            return CONTRADICTED if trace.is_read else f"{kind.value}: {why}"
+    return None
 
 
 def _disposition(

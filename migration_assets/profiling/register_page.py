@@ -59,6 +59,8 @@ def as_markdown(register: Register, made_at: datetime) -> str:
             + (f" After {', '.join(each.after)}." if each.after else "")
             + (" Written once, never changed." if each.create_only else ""),
             "",
+            f"Owner: {each.owner or 'nobody yet'}. Review: {each.review}.",
+            "",
             _line(_COLUMNS),
             _line("---" for _ in _COLUMNS),
             *(_line(_cells(field)) for field in each.fields),

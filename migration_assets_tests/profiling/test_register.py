@@ -11,12 +11,18 @@ from hypothesis import strategies as st
 from migration_assets.demo.population import generate
 from migration_assets.fhir.identifiers import identifier
 from migration_assets.manifest import Manifest, Settlement, State
-from migration_assets.mapping import Mapping, Quarantined, Resource, Row
+from migration_assets.mapping import LeftOut, Mapping, Quarantined, Resource, Review, Row
 from migration_assets.mappings import discover
 from migration_assets.profiling.evidence import traces
 from migration_assets.profiling.places import ABSENT, value_at, with_value, without
 from migration_assets.profiling.population import populated_paths
-from migration_assets.profiling.register import NOT_MAPPED, FieldEntry, Register, register
+from migration_assets.profiling.register import (
+    CONTRADICTED,
+    NOT_MAPPED,
+    FieldEntry,
+    Register,
+    register,
+)
 from migration_assets.profiling.register_page import as_json_value, as_markdown, register_page
 from migration_assets.profiling.row_models import model_fields
 from migration_assets_tests.manifest.rows import PulledRow
@@ -96,6 +102,31 @@ def test_a_populated_field_that_no_mapping_reads_is_listed_loudly(manifest: Mani
     assert "## POPULATED, NOT MAPPED" in written
     assert "**patients.allergy.text**: 1 rows (25.0%)" in written
     assert "allergies" in register_page(found, NOW)
+
+
+def test_what_is_left_out_on_purpose_says_why_and_is_nobodys_oversight(manifest: Manifest) -> None:
+    """The guide wants a disposition of every populated field, and somebody who answers for it."""
+    row = {"patient_id": "P1", "last_name": "Roe", "allergy": {"text": "x"}, "ssn": "1"}
+    land(manifest, "patients", [PulledRow("P1", row)])
+    mapping = replace(
+        MAPPINGS["Patient"],
+        left_out={
+            "allergy": (LeftOut.OUT_OF_SCOPE, "comes with the allergies"),
+            "ssn": (LeftOut.EXCLUDED, "not wanted in Medplum"),
+            "last_name": (LeftOut.UNSUPPORTED, "which is not true"),
+        },
+        owner="Dr. Invented",
+        review=Review.APPROVED,
+    )
+    found = register([mapping], manifest, None)
+    dispositions = {each.path: each.disposition for each in found.streams[0].fields}
+    assert dispositions["allergy.text"] == "out of scope: comes with the allergies"
+    assert dispositions["ssn"] == "excluded: not wanted in Medplum"
+    assert [(each.path, each.disposition) for each in found.streams[0].not_mapped] == [
+        ("last_name", CONTRADICTED)
+    ]
+    for told in (as_markdown(found, NOW), register_page(found, NOW)):
+        assert "Owner: Dr. Invented. Review: approved." in told
 
 
 def test_what_no_example_shows_is_traced_by_landed_rows(manifest: Manifest) -> None:
