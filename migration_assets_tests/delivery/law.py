@@ -211,15 +211,30 @@ class Law:
         return [self._symbolic(each) for each in node] if isinstance(node, list) else node
 
     def _name(self, text: str) -> str:
+        """Whose id a reference tells; itself, where it leads past a resource of ours."""
         conditional = parse_reference(text)
         if conditional is not None:
             return token(conditional.resource_type, conditional.system, conditional.value)
         kind, _slash, fhir_id = text.partition("/")
-        return next((name for name, known in self._ids() if known == (kind, fhir_id)), text)
+        name = next((name for name, known in self._ids() if known == (kind, fhir_id)), text)
+        return text if self._leads_past(name, fhir_id) else name
+
+    def _leads_past(self, name: str, fhir_id: str) -> bool:
+        """Whether we hold the one that is meant under another id than the one referred to.
+
+        What somebody else deleted or replaced may be referred to: nobody can lead there, or
+        nothing told us to.
+        """
+        found, target = self.held.get(name), self.account.targets.get(name)
+        if found is None or target is None or target.fhir_id != found["id"]:
+            return False
+        return bool(found["id"] != fhir_id)
 
     def _ids(self) -> Iterable[tuple[str, tuple[str, str | None]]]:
-        """Every id that anything of ours ever had, with its token."""
+        """Every id that anything of ours or somebody's ever had, with its token."""
         for name, found in self.held.items():
             yield name, (name.split("|")[0], found["id"])
         for each in self.account.attempts:
             yield each.token, (each.token.split("|")[0], each.fhir_id)
+        for fhir_id, name in self.somebody.created.items():
+            yield name, (name.split("|")[0], fhir_id)

@@ -1,6 +1,8 @@
 """The machine: rows change, somebody else writes, Medplum misbehaves, runs are cut off.
 
 Each step is one run, in a manner of its own. At the end quiet runs follow, and the law is asked.
+A case goes the same way every time: lanes take turns, and it looks at no clock but its own. Whoever
+explores has real threads.
 """
 
 import os
@@ -15,6 +17,7 @@ from tempfile import mkdtemp
 from typing import Any, ClassVar
 from unittest.mock import patch
 
+from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from pydantic import SecretStr
 
@@ -38,6 +41,7 @@ from migration_assets_tests.delivery.clinic import (
     mappings,
 )
 from migration_assets_tests.delivery.cut_off import Crash, Doom, Meanwhile, Mortal, MortalFhir
+from migration_assets_tests.delivery.in_turn import InTurn, heard_in_any_order
 from migration_assets_tests.delivery.law import Law, held_by, nothing_counts_that_was_not_sent
 from migration_assets_tests.delivery.plans import PLANS, PROJECTS, Change, Plan, Project
 from migration_assets_tests.delivery.somebody import Somebody
@@ -65,8 +69,13 @@ class Migration(RuleBasedStateMachine):
         self.project = project
         self.sandbox.reset()
         self.sandbox.change(transactions=project.transactions)
+        self.waited, self.ticks = 0.0, count()
         self.client = MedplumClient(
-            self.sandbox.base_url, self.sandbox.client_id, SecretStr(SECRET), sleep=self._sleep
+            self.sandbox.base_url,
+            self.sandbox.client_id,
+            SecretStr(SECRET),
+            clock=lambda: self.waited,
+            sleep=self._sleep,
         )
         self.folder = Path(mkdtemp())  # no finalizer that would complain in another test
         self.path = self.folder / "manifest.db"
@@ -98,8 +107,9 @@ class Migration(RuleBasedStateMachine):
             self.manifest.close()
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _sleep(self, _seconds: float) -> None:
-        """No time passes: the server finishes what it got, and the quota is there again."""
+    def _sleep(self, seconds: float) -> None:
+        """Nobody waits: the server finishes what it got, and the quota is there again."""
+        self.waited += seconds
         self.sandbox.settle()
         self.sandbox.refill()
 
@@ -191,13 +201,19 @@ class Migration(RuleBasedStateMachine):
             fhir=self.client,
             deadline_seconds=30,
             manner=Manner(max_concurrency=plan.lanes, via=plan.via),
-            new_deliverer=partial(Deliverer, sleep=self._sleep),
+            # A millisecond passes between two looks: waiting costs nothing of the deadline.
+            new_deliverer=partial(
+                Deliverer, clock=lambda: next(self.ticks) / 1000, sleep=self._sleep
+            ),
         )
         mortal = _mortal(run, Doom(*plan.doom) if plan.doom else Doom())
         with ExitStack() as small:
             small.enter_context(patch.object(deliver, "MAX_ENTRIES", plan.entries))
             small.enter_context(patch.object(deliver, "_JOB_ENTRIES", plan.entries))
             small.enter_context(patch.object(lanes, "_SAMPLE", 1))
+            if settings().derandomize:
+                small.enter_context(patch.object(lanes, "ThreadPoolExecutor", InTurn))
+                small.enter_context(patch.object(lanes, "wait", heard_in_any_order(number)))
             for mapping in self.mappings:
                 mark = None if plan.whole else self.manifest.high_water_mark(mapping.stream)
                 way = Way.BACKFILL if plan.whole else Way.INCREMENTAL

@@ -30,10 +30,10 @@ def codes(resource: Resource) -> set[str]:
 
 @dataclass
 class Somebody:
-    """What they did: ids they created, ids they deleted, edits that must stay, by token."""
+    """What they did: tokens by id created, ids they deleted, and edits by token that must stay."""
 
     client: MedplumClient
-    created: set[str] = field(default_factory=set)
+    created: dict[str, str] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     guarded: dict[str, tuple[str, str]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
@@ -55,7 +55,7 @@ class Somebody:
     def _create(self, name: str, kind: str, key: str, to_stay: Any) -> None:
         body = {**identified(kind, key), **_REQUIRED.get(kind, {}), "language": "de"}
         written, code = self._written("POST", kind, body)
-        self.created.add(written["id"])
+        self.created[written["id"]] = name
         if to_stay(None):
             self.guarded[name] = (written["id"], code)
 
