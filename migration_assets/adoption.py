@@ -8,7 +8,7 @@ text it is given.
 import enum
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from migration_assets.errors import Permanent
@@ -89,6 +89,11 @@ class Adoption:
     def standing(self, resource_type: str) -> Standing:
         """Where ``resource_type`` stands."""
         return self._standings.get(resource_type, Standing())
+
+    def with_strategy(self, resource_type: str, strategy: Strategy) -> "Adoption":
+        """The same, but for the strategy of one type."""
+        changed = replace(self.standing(resource_type), strategy=strategy)
+        return Adoption({**self._standings, resource_type: changed})
 
     def missing(self, types: Iterable[str]) -> set[str]:
         """Those of ``types`` that are not declared."""

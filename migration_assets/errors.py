@@ -23,6 +23,10 @@ class Transient(MigrationError):
         self.retry_after = retry_after
 
 
+class Busy(Transient):
+    """Somebody else is doing it just now: wait for them, or try again when they are done."""
+
+
 class Permanent(MigrationError):
     """Trying again will not help: a person must change something first."""
 

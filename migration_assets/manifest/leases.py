@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from migration_assets.errors import Transient
+from migration_assets.errors import Busy, Transient
 from migration_assets.manifest.schema import leases
 
 LEASE_SECONDS = 600
@@ -23,7 +23,7 @@ class Lease:
 
 
 def take(connection: sa.Connection, lease: Lease, *, now: int) -> None:
-    """Take a lease that nobody holds freshly; ``now`` in microseconds. Transient otherwise."""
+    """Take a lease that nobody holds freshly; ``now`` in microseconds. Busy otherwise."""
     stale = now - LEASE_SECONDS * 1_000_000
     connection.execute(
         sa.delete(leases).where(leases.c.name == lease.name, leases.c.renewed_at < stale)
@@ -32,7 +32,7 @@ def take(connection: sa.Connection, lease: Lease, *, now: int) -> None:
         sa.select(leases.c.holder).where(leases.c.name == lease.name)
     ).scalar()
     if other is not None and other != lease.holder:
-        raise Transient(
+        raise Busy(
             f"Working on {lease.name} waits: run {other} is doing it, and only one run at a time "
             "may. Wait for it, or for its lease to go stale "
             f"({LEASE_SECONDS} s after its last sign of life)."
@@ -43,7 +43,7 @@ def take(connection: sa.Connection, lease: Lease, *, now: int) -> None:
                 sa.insert(leases).values(name=lease.name, holder=lease.holder, renewed_at=now)
             )
         except sa.exc.IntegrityError:
-            raise Transient(
+            raise Busy(
                 f"Working on {lease.name} waits: another run took its lease just now."
             ) from None
 
