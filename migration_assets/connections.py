@@ -6,7 +6,8 @@ location loads with no network and nothing set.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from collections.abc import Mapping as MappingOf
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from migration_assets.adoption import Adoption, read_adoption
 from migration_assets.errors import Permanent
 from migration_assets.legacy import Puller, Source, load_description
 from migration_assets.manifest import Manifest
+from migration_assets.mapping import Mapping
+from migration_assets.mappings import discover
 from migration_assets.medplum import Manner, MedplumClient, Pacer
 from migration_assets.run import Progress, Run, Silent
 from migration_assets.settings import Settings, read_environ
@@ -28,6 +31,12 @@ PIPELINE_VERSION = version("migration_assets")
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def mappings_of(settings: Settings) -> dict[str, Mapping[Any]]:
+    """The mappings these settings mean, by type, in load order; raises as ``discover`` does."""
+    folders = [settings.mappings] if settings.mappings else []
+    return discover(*folders, built_in=settings.built_in_mappings)
 
 
 def _nothing_to_start(_settings: Settings) -> None:
@@ -61,7 +70,7 @@ class Connections:
     """
 
     settings: Settings
-    environ: Callable[[], Mapping[str, str]] = read_environ
+    environ: Callable[[], MappingOf[str, str]] = read_environ
     progress: Progress = field(default_factory=Silent)
     clock: Callable[[], datetime] = _now
     before_use: Callable[[Settings], None] = _nothing_to_start

@@ -58,6 +58,11 @@ class Settings(BaseSettings):
         alias="MIGRATION_MAPPINGS",
         description="a folder with further mapping files, beside those of the package",
     )
+    built_in_mappings: bool = Field(
+        default=True,
+        alias="MIGRATION_BUILT_IN_MAPPINGS",
+        description="false: only the mappings of MIGRATION_MAPPINGS, not those of the package",
+    )
     start: date = Field(
         date(2024, 1, 1),
         alias="MIGRATION_START",

@@ -10,11 +10,10 @@ from migration_assets.adoption import Adoption
 from migration_assets.cli.check_streams import stream_findings
 from migration_assets.cli.findings import Finding, print_finding, tried
 from migration_assets.cli.output import console, print_json
-from migration_assets.connections import Connections
+from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.on_demand import before_use
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
-from migration_assets.mappings import discover
 from migration_assets.settings import read_settings
 
 _POINTS_PER_CREATE = 140
@@ -53,9 +52,8 @@ def findings_of_everything(only: Sequence[str] = ()) -> Iterator[Finding]:
     yield said
     if settings is None:
         return
-    folders = [settings.mappings] if settings.mappings else []
     mappings, said = tried(
-        "mappings", lambda: discover(*folders), lambda found: f"{len(found)}: {', '.join(found)}"
+        "mappings", lambda: mappings_of(settings), lambda found: f"{len(found)}: {', '.join(found)}"
     )
     yield said
     connections = Connections(settings, before_use=before_use)

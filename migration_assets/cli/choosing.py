@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from migration_assets.connections import mappings_of
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Selection, State
 from migration_assets.manifest.dead_letters import KINDS
 from migration_assets.mapping import Mapping
-from migration_assets.mappings import discover
 from migration_assets.settings import Settings
 
 
@@ -44,7 +44,7 @@ class Streams:
 
 def streams(settings: Settings) -> Streams:
     """The streams that mappings are there for."""
-    found = discover(*([settings.mappings] if settings.mappings else []))
+    found = mappings_of(settings)
     return Streams(tuple(found.values()))
 
 

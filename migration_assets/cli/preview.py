@@ -13,11 +13,10 @@ from rich.text import Text
 
 from migration_assets.cli.output import console, print_json
 from migration_assets.cli.version_change import show_version_change
-from migration_assets.connections import Connections
+from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
 from migration_assets.mapping import Mapping
-from migration_assets.mappings import discover
 from migration_assets.preparation import Preview
 from migration_assets.preparation import preview as preview_row
 from migration_assets.settings import read_settings
@@ -47,7 +46,7 @@ def preview(
     of them), and what would change is counted; no patient data is shown but with --show-values.
     """
     settings = read_settings()
-    found = discover(*([settings.mappings] if settings.mappings else []))
+    found = mappings_of(settings)
     mapping = next((each for each in found.values() if resource_type in each.types), None)
     if mapping is None:
         types = ", ".join(name for each in found.values() for name in each.types)

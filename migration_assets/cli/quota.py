@@ -9,11 +9,10 @@ import typer
 from rich.table import Table
 
 from migration_assets.cli.output import console, plain_table, print_json
-from migration_assets.connections import Connections
+from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import MigrationError
 from migration_assets.manifest import Manifest
-from migration_assets.mappings import discover
 from migration_assets.medplum.quota import SEARCH_POINTS
 from migration_assets.reconciliation.open_points import OpenPoints, open_points, seconds_at
 from migration_assets.settings import read_settings
@@ -54,7 +53,7 @@ def quota(
     """
     settings = read_settings()
     connections = Connections(settings, before_use=before_use)
-    found = discover(*([settings.mappings] if settings.mappings else []))
+    found = mappings_of(settings)
     with connections.manifest() as manifest:
         work = open_points(manifest, found.values(), connections.adoption())
         heard, why = _hear(connections, manifest)

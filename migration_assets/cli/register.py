@@ -7,9 +7,8 @@ import orjson
 import typer
 
 from migration_assets.cli.output import console, print_json
-from migration_assets.connections import Connections
+from migration_assets.connections import Connections, mappings_of
 from migration_assets.errors import Permanent
-from migration_assets.mappings import discover
 from migration_assets.profiling.register import Register
 from migration_assets.profiling.register import register as make_register
 from migration_assets.profiling.register_page import as_json_value, as_markdown, register_page
@@ -30,7 +29,7 @@ def register(
     """
     settings = read_settings()
     connections = Connections(settings)
-    found = discover(*([settings.mappings] if settings.mappings else []))
+    found = mappings_of(settings)
     source = connections.source() if settings.source is not None else None
     with connections.manifest() as manifest:
         made = make_register(list(found.values()), manifest, source)

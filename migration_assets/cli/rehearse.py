@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from migration_assets.cli.output import console, plain_table, print_json
-from migration_assets.connections import Connections
+from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
 from migration_assets.fhir.likeness import PERSON
@@ -19,7 +19,6 @@ from migration_assets.manifest.likenesses import PROBABLE_DUPLICATE
 from migration_assets.manifest.remapping import SettledUnit
 from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping
-from migration_assets.mappings import discover
 from migration_assets.probable_duplicates import foreseen
 from migration_assets.rehearsed_rows import landed_rows, live_rows
 from migration_assets.rehearsing import Rehearsal, Rehearsed
@@ -61,7 +60,7 @@ def rehearse(  # noqa: PLR0913, PLR0917 - a verb's options
         until=until and until.replace(tzinfo=UTC),
     )
     settings = read_settings()
-    found = discover(*([settings.mappings] if settings.mappings else []))
+    found = mappings_of(settings)
     chosen = chosen_mappings(list(found.values()), types or [])
     connections = Connections(settings, before_use=before_use)
     with connections.manifest() as manifest:

@@ -6,9 +6,8 @@ import typer
 
 from migration_assets.cli.output import console, print_json
 from migration_assets.cli.rehearse import chosen_mappings
-from migration_assets.connections import Connections
+from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.on_demand import before_use
-from migration_assets.mappings import discover
 from migration_assets.pipeline import migrate
 from migration_assets.settings import read_settings
 
@@ -23,7 +22,7 @@ def remap(
     stays as it is. `migration preview TYPE --since-version` shows beforehand what would change.
     """
     settings = read_settings()
-    found = discover(*([settings.mappings] if settings.mappings else []))
+    found = mappings_of(settings)
     (mapping,) = chosen_mappings(list(found.values()), [resource_type])
     with Connections(settings, before_use=before_use).run("migration remap") as run:
         reopened = run.manifest.remapping.reopen_outdated(mapping.stream, mapping.version)

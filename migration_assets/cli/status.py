@@ -5,9 +5,8 @@ from typing import Annotated
 import typer
 
 from migration_assets.cli.output import balance_table, console, exceptions_table, print_json
-from migration_assets.connections import Connections
+from migration_assets.connections import Connections, mappings_of
 from migration_assets.manifest import State
-from migration_assets.mappings import discover
 from migration_assets.pausing import told
 from migration_assets.reconciliation.balance import exceptions_by_type, type_balances
 from migration_assets.settings import read_settings
@@ -18,7 +17,7 @@ def status(
 ) -> None:
     """Show the balance per type, and why rows did not arrive. Exit 1 if the balance fails."""
     settings = read_settings()
-    found = discover(*([settings.mappings] if settings.mappings else []))
+    found = mappings_of(settings)
     with Connections(settings).manifest() as manifest:
         balances = type_balances(manifest, found.values())
         exceptions = exceptions_by_type(manifest, found.values())

@@ -8,11 +8,10 @@ import typer
 from rich.table import Table
 
 from migration_assets.cli.output import console, plain_table, print_json
-from migration_assets.connections import Connections
+from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import MigrationError, Permanent
 from migration_assets.mapping import Mapping
-from migration_assets.mappings import discover
 from migration_assets.pipeline import migrate
 from migration_assets.run import Run
 from migration_assets.settings import read_settings
@@ -50,7 +49,7 @@ def sweep(
     Exit 1: a sweep failed or was refused.
     """
     settings = read_settings()
-    found = discover(*([settings.mappings] if settings.mappings else []))
+    found = mappings_of(settings)
     connections = Connections(settings, before_use=before_use)
     chosen = _chosen(list(found.values()), types or [])
     if not types:  # a queue shows what changed, never all there is: nothing to sweep

@@ -8,12 +8,11 @@ import typer
 from rich.table import Table
 
 from migration_assets.cli.output import console, plain_table, print_json
-from migration_assets.connections import PIPELINE_VERSION, Connections
+from migration_assets.connections import PIPELINE_VERSION, Connections, mappings_of
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Manifest
 from migration_assets.manifest.history import UNDOES, RunWrote
-from migration_assets.mappings import discover
 from migration_assets.settings import read_settings
 from migration_assets.undoing import LATER_RUN, Desk, Undone
 from migration_assets.undoing import undo as undo_runs
@@ -81,7 +80,7 @@ def _undo(connections: Connections, manifest: Manifest, name: str, *, act: bool)
         manifest=manifest,
         fhir=fhir,
         adoption=connections.adoption(),
-        mappings=discover(*([settings.mappings] if settings.mappings else [])),
+        mappings=mappings_of(settings),
         deadline_seconds=settings.deadline_seconds,
         run_id=run_id,
     )

@@ -9,14 +9,13 @@ from typing import Any
 
 import dagster as dg
 
-from migration_assets.connections import Connections
+from migration_assets.connections import Connections, mappings_of
 from migration_assets.defs.assets import legacy_stream, migration_asset
 from migration_assets.defs.checks import freshness_check
 from migration_assets.defs.incremental import change_sensor, incremental_job, nightly_schedule
 from migration_assets.defs.partitions import change_time_partitions
 from migration_assets.defs.sweeps import sweep_job, sweep_schedule
 from migration_assets.mapping import Mapping
-from migration_assets.mappings import discover
 from migration_assets.settings import Settings, read_settings
 
 
@@ -32,8 +31,7 @@ def build_definitions(
         Permanent: a setting is wrong, or a mapping file is; names it.
     """
     settings = settings or (connections.settings if connections else read_settings())
-    folders = [settings.mappings] if settings.mappings else []
-    found = list((mappings if mappings is not None else discover(*folders)).values())
+    found = list((mappings if mappings is not None else mappings_of(settings)).values())
     partitions = change_time_partitions(settings)
     job, sweeping = incremental_job(found), sweep_job(found)
     return dg.Definitions(

@@ -19,18 +19,20 @@ from migration_assets.fhir.retirement import supports
 from migration_assets.mapping import Mapping, Step
 
 
-def discover(*extra_folders: Path) -> dict[str, Mapping[Any]]:
+def discover(*extra_folders: Path, built_in: bool = True) -> dict[str, Mapping[Any]]:
     """Every mapping by its FHIR type, in load order: after what it refers to, else as the guide.
 
     Args:
         extra_folders: folders with further mapping files, for those who keep theirs elsewhere.
+        built_in: whether those of this package count, too.
 
     Raises:
         Permanent: a file without ``MAPPING``, two mappings for one stream or one type, a type
             that is unknown or refers to itself in a circle; the message names files and types.
     """
     found: dict[Path, Mapping[Any]] = {}
-    for folder in (Path(__file__).parent, *extra_folders):
+    ours = [Path(__file__).parent] if built_in else []
+    for folder in (*ours, *extra_folders):
         if not folder.is_dir():
             raise Permanent(f"Looking for mappings: there is no folder {folder}.")
         for path in sorted(folder.glob("*.py")):
