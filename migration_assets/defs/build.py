@@ -11,7 +11,7 @@ import dagster as dg
 
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.defs.assets import legacy_stream, migration_asset
-from migration_assets.defs.checks import freshness_check
+from migration_assets.defs.freshness import freshness_check, freshness_sensor
 from migration_assets.defs.incremental import change_sensor, incremental_job, nightly_schedule
 from migration_assets.defs.partitions import change_time_partitions
 from migration_assets.defs.sweeps import sweep_job, sweep_schedule
@@ -41,7 +41,7 @@ def build_definitions(
         ],
         asset_checks=[freshness_check(found)],
         jobs=[job, sweeping],
-        sensors=[change_sensor(found, partitions, job)],
+        sensors=[change_sensor(found, partitions, job), freshness_sensor(found)],
         schedules=[
             nightly_schedule(found, partitions, job),
             sweep_schedule(found, partitions, sweeping),

@@ -1,29 +1,24 @@
-"""Checks that the account answers: what is claimed of each type, and what mends a claim that fails.
+"""Checks: what is claimed of each type, and what mends a claim that fails.
 
-Belongs here: claims as Dagster shows them, those of every materialization and that of freshness.
-Does not belong here: what Medplum has to be asked for (``reconciling``), or the verdicts themselves
-(``claims``). Green means proved: where nothing was there to be proved (a rehearsal, a subset, no
+Belongs here: claims as Dagster shows them, and those of every materialization. Does not belong
+here: freshness (``freshness``), what Medplum has to be asked for (``reconciling``), or verdicts
+(``claims``). Green means proved: where there was nothing to prove (a rehearsal, a subset, no
 Medplum) a check warns, and says that nothing is claimed. Counts and reasons only.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
-from migration_assets.claims import Claim, accounted, exceptions_below, fresh, nothing_claimed
-from migration_assets.connections import Connections
+from migration_assets.claims import Claim, accounted, exceptions_below
 from migration_assets.defs.keys import asset_key
-from migration_assets.manifest import Balance, Manifest, Selection
+from migration_assets.manifest import Balance, Selection
 from migration_assets.mapping import Mapping
-from migration_assets.polling import current_until
 from migration_assets.run import Run
 
 ACCOUNTED = "every_row_accounted_for"
 EXCEPTIONS = "exceptions_below_threshold"
-FRESH = "mark_is_fresh"
 
 _REASONS_SHOWN = 10
 
@@ -89,52 +84,3 @@ def metadata(claim: Claim) -> dict[str, Any]:
         **{f"reason/{reason}": number for reason, number in most},
         "recovery": claim.mend or "none needed",
     }
-
-
-def freshness(
-    connections: Connections, manifest: Manifest, mappings: Sequence[Mapping[Any]], now: datetime
-) -> Iterator[tuple[Mapping[Any], Claim]]:
-    """Whether each type's stream is current, by the account; the source is not asked."""
-    adoption, pauses = connections.adoption(), manifest.pauses.standing()
-    within = timedelta(seconds=connections.settings.fresh_seconds)
-    for each in mappings:
-        standing = adoption.standing(each.resource_type)
-        if not standing.may_pull:
-            yield each, nothing_claimed(standing.refusal)
-            continue
-        yield (
-            each,
-            fresh(
-                each.resource_type,
-                now=now,
-                mark=manifest.high_water_mark(each.stream),
-                current_until=current_until(manifest, each.stream),
-                within=within,
-                pause=pauses.get(each.stream),
-            ),
-        )
-
-
-def freshness_check(mappings: Sequence[Mapping[Any]]) -> dg.AssetChecksDefinition:
-    """The check of each type's freshness, to be asked for at any time."""
-    by_key = {asset_key(each.resource_type): each for each in mappings}
-    description = (
-        "The source was asked for news within MIGRATION_FRESH_SECONDS and all of it was read; "
-        "what has no news is fresh as long as it is asked."
-    )
-
-    @dg.multi_asset_check(
-        name="freshness",
-        specs=[dg.AssetCheckSpec(FRESH, asset=key, description=description) for key in by_key],
-        can_subset=True,
-    )
-    def _check(
-        context: dg.AssetCheckExecutionContext, connections: dg.ResourceParam[Connections]
-    ) -> Iterator[dg.AssetCheckResult]:
-        chosen = {each.asset_key for each in context.selected_asset_check_keys}
-        wanted = [each for key, each in by_key.items() if key in chosen]
-        with connections.manifest() as manifest:
-            for mapping, claim in freshness(connections, manifest, wanted, connections.clock()):
-                yield result(FRESH, mapping.resource_type, claim)
-
-    return _check
