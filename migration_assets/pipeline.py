@@ -18,7 +18,7 @@ from migration_assets.adoption import Strategy
 from migration_assets.errors import Transient
 from migration_assets.landing import land_page
 from migration_assets.legacy import PulledPage
-from migration_assets.manifest import Alongside, Landed, Settlement, State, Target, Unit
+from migration_assets.manifest import Alongside, Landed, Lease, Settlement, State, Target, Unit
 from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping
 from migration_assets.medplum import Deliverer, Submission, Verdict
@@ -165,7 +165,7 @@ def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Wo
         release(run.manifest, run.fhir, mapping.stream)
         only = _only(run, mapping, subset)
         while True:
-            _pass_over(run, mapping, worked, only, deliverer=deliverer)
+            _pass_over(run, mapping, worked, only, deliverer=deliverer, lease=lease)
             # An organization that waited for its parent, which came in this very pass.
             if worked.open or not run.manifest.release_awaiting(mapping.stream):
                 break
@@ -187,11 +187,12 @@ def _pass_over(
     only: Sequence[int] | None,
     *,
     deliverer: Deliverer | None,
+    lease: Lease | None = None,
 ) -> None:
     """Go once over the pending units, in landing order."""
     for units in _pending(run, mapping, only):
         with _no_collection():
-            _pass_over_chunk(run, mapping, worked, units, deliverer=deliverer)
+            _pass_over_chunk(run, mapping, worked, units, deliverer=deliverer, lease=lease)
 
 
 def _pass_over_chunk(
@@ -201,18 +202,19 @@ def _pass_over_chunk(
     units: list[Unit],
     *,
     deliverer: Deliverer | None,
+    lease: Lease | None,
 ) -> None:
     """Prepare some units, hold back what must wait, deliver the rest, settle all of them."""
     made = [prepare(mapping, unit) for unit in units]
     due = [each for each in made if isinstance(each, Prepared)]
-    settle(run, mapping, worked, [each for each in made if isinstance(each, Settlement)])
+    settle(run, mapping, worked, [each for each in made if isinstance(each, Settlement)], lease)
     if run.fhir is None or deliverer is None:
         return  # a rehearsal: what could be sent stays pending
     due, collided = without_collisions(run.manifest, due)
     due, awaiting = resolve(run.manifest, run.fhir, due)
-    settle(run, mapping, worked, [*collided, *awaiting])
+    settle(run, mapping, worked, [*collided, *awaiting], lease)
     for settlements in deliver(run, deliverer, due, worked):
-        settle(run, mapping, worked, settlements)
+        settle(run, mapping, worked, settlements, lease)
     note_passed(run, mapping, len(units))
 
 
@@ -295,9 +297,19 @@ def _coming_back(run: Run, submissions: list[Submission]) -> list[Submission]:
     ]
 
 
-def settle(run: Run, mapping: Mapping[Any], worked: Worked, settlements: list[Settlement]) -> None:
-    """Give each unit its disposition, with attempts and targets, in one transaction."""
-    run.manifest.settle(settlements, run_id=run.id)
+def settle(
+    run: Run,
+    mapping: Mapping[Any],
+    worked: Worked,
+    settlements: list[Settlement],
+    lease: Lease | None = None,
+) -> None:
+    """Give each unit its disposition, with attempts and targets, in one transaction.
+
+    Raises:
+        Transient: another run took the lease over; it decides what becomes of the units now.
+    """
+    run.manifest.settle(settlements, run_id=run.id, lease=lease)
     note_settled(run, mapping, settlements)
     for each in settlements:
         worked.by_state[each.state] += 1

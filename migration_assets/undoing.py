@@ -174,7 +174,7 @@ def _undo_chunk(
         for _unit, whole in due:
             _count(undone, whole)
         return
-    _settle_what_needs_nothing(desk, desk.run_id, undone, due)
+    _settle_what_needs_nothing(desk, desk.run_id, undone, due, leases)
     _send(desk, desk.run_id, undone, due, leases)
 
 
@@ -225,10 +225,15 @@ def _taken(desk: Desk, looker: Looker, planned: Iterable[list[Step | str]]) -> s
 
 
 def _settle_what_needs_nothing(
-    desk: Desk, run_id: int, undone: Undone, due: list[tuple[WrittenUnit, list[Step]]]
+    desk: Desk,
+    run_id: int,
+    undone: Undone,
+    due: list[tuple[WrittenUnit, list[Step]]],
+    leases: list[Lease],
 ) -> None:
     done = [(unit, steps) for unit, steps in due if all(each.member is None for each in steps)]
-    desk.manifest.history.settle([_settlement(*each) for each in done], run_id=run_id)
+    settled = [_settlement(*each) for each in done]
+    desk.manifest.history.settle(settled, run_id=run_id, leases=leases)
     for _unit, steps in done:
         _count(undone, steps)
 
@@ -274,7 +279,7 @@ def _send(
             else:
                 tried.append(_settlement(unit, steps, each))
                 undone.refuse(_kind(unit), each.reason or "refused", unit.key)
-        desk.manifest.history.settle(whole, tried, run_id=run_id)
+        desk.manifest.history.settle(whole, tried, run_id=run_id, leases=leases)
 
 
 def _settlement(

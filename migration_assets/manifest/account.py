@@ -10,6 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from migration_assets.manifest.leases import Lease, renewed, taken_over
+from migration_assets.manifest.outages import Database
 from migration_assets.manifest.ownership import confirm_targets
 from migration_assets.manifest.payload import unpack
 from migration_assets.manifest.records import (
@@ -146,7 +148,12 @@ def release_awaiting(
 
 
 def settle(
-    connection: sa.Connection, settlements: Iterable[Settlement], *, run_id: int, now: int
+    connection: sa.Connection,
+    settlements: Iterable[Settlement],
+    *,
+    run_id: int,
+    now: int,
+    repeated: bool = False,
 ) -> int:
     """Append the attempts, keep the targets, and set each unit's state; returns units settled.
 
@@ -154,7 +161,7 @@ def settle(
     A unit whose revision moved on stays pending.
     """
     listed = list(settlements)
-    append_attempts(connection, listed, run_id=run_id, now=now)
+    append_attempts(connection, listed, run_id=run_id, now=now, repeated=repeated)
     confirm_targets(connection, listed, now=now)
     if not listed:
         return 0
@@ -186,10 +193,46 @@ def settle(
     return result.rowcount
 
 
+def settle_once(
+    database: Database,
+    settlements: list[Settlement],
+    *,
+    run_id: int,
+    now: int,
+    lease: Lease | None,
+) -> int:
+    """``settle`` in a transaction of its own, in which the lease must still be held.
+
+    Raises:
+        Transient: it was taken over. What was tried is written down, and nothing else: the other
+            run may have written the same resources since.
+    """
+
+    def whole(connection: sa.Connection, *, repeated: bool) -> int | None:
+        if lease is None or renewed(connection, lease, now=now):
+            return settle(connection, settlements, run_id=run_id, now=now, repeated=repeated)
+        append_attempts(connection, settlements, run_id=run_id, now=now, repeated=repeated)
+        return None
+
+    settled = database.at_most_once(whole)
+    if settled is None and lease is not None:
+        raise taken_over(lease)
+    return settled or 0
+
+
 def append_attempts(
-    connection: sa.Connection, settlements: list[Settlement], *, run_id: int, now: int
+    connection: sa.Connection,
+    settlements: list[Settlement],
+    *,
+    run_id: int,
+    now: int,
+    repeated: bool = False,
 ) -> None:
-    """Write down what was tried; an attempt is never changed afterwards."""
+    """Write down what was tried; an attempt is never changed afterwards.
+
+    ``repeated``: the transaction is made again because the answer to its COMMIT was lost, so these
+    very attempts may be there already, all or none.
+    """
     rows = [
         {
             "unit_id": settlement.unit_id,
@@ -208,8 +251,13 @@ def append_attempts(
         for settlement in settlements
         for each in settlement.attempts
     ]
-    if rows:
+    if rows and not (repeated and _are_there(connection, rows[0])):
         connection.execute(sa.insert(attempts), rows)
+
+
+def _are_there(connection: sa.Connection, row: dict[str, Any]) -> bool:
+    same = (attempts.c[name].is_not_distinct_from(value) for name, value in row.items())
+    return connection.execute(sa.select(attempts.c.id).where(*same).limit(1)).first() is not None
 
 
 def balances(connection: sa.Connection) -> dict[str, Balance]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from migration_assets.manifest.outages import Database
 from migration_assets.manifest.payload import unpack
 from migration_assets.manifest.records import chunked, from_micros
 from migration_assets.manifest.schema import units
@@ -34,7 +35,7 @@ class Content:
 class Contents:
     """Reads what is on account of any stream."""
 
-    def __init__(self, read: sa.Engine) -> None:
+    def __init__(self, read: Database) -> None:
         """``read`` is an engine for transactions that change nothing."""
         self._read = read
 

@@ -29,6 +29,7 @@ from migration_assets.manifest.dead_letters import (
     listed,
 )
 from migration_assets.manifest.landing import UNDONE
+from migration_assets.manifest.outages import Database
 from migration_assets.manifest.records import State
 from migration_assets.manifest.schema import attempts, decisions, targets, units
 
@@ -66,7 +67,7 @@ class Gone:
 class Decisions:
     """Dead letters and what is decided about them; each method is one transaction."""
 
-    def __init__(self, engine: sa.Engine, read: sa.Engine, now: Callable[[], int]) -> None:
+    def __init__(self, engine: Database, read: Database, now: Callable[[], int]) -> None:
         self._engine = engine
         self._read = read
         self._now = now

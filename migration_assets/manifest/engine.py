@@ -15,6 +15,7 @@ from alembic.util import CommandError
 from sqlalchemy.engine import make_url
 
 from migration_assets.errors import Permanent, Transient
+from migration_assets.manifest.outages import Away, in_our_words
 
 _BUSY_SECONDS = 60  # another process's landing transaction is short; a minute means it hangs
 _READ = "migration_read"  # execution option: this transaction only reads
@@ -28,28 +29,27 @@ def open_engine(url: str) -> sa.Engine:
         Transient: the database cannot be reached now.
     """
     engine = _sqlite(url) if url.startswith("sqlite") else _server(url)
+    _say_what_to_do(engine)  # first: the driver's text may quote the URL with its password
     try:
         _upgrade(engine)
-    except sa.exc.OperationalError as error:
+    except Away:
+        engine.dispose()
         raise Transient(
-            f"Opening the manifest ({engine.url.drivername}) failed: {type(error.orig).__name__}. "
-            "Check that MIGRATION_MANIFEST_URL names a database that is up and reachable."
-        ) from None  # the driver's text may quote the URL with its password
-    _say_what_to_do(engine)
+            f"Opening the manifest ({engine.url.drivername}) failed: nothing answers, or another "
+            "process holds it. Check that MIGRATION_MANIFEST_URL names a database that is up and "
+            "reachable, and run again."
+        ) from None
     return engine
 
 
 def _say_what_to_do(engine: sa.Engine) -> None:
-    """Turn what a database says when it is locked, full or gone into our own words."""
+    """Turn what a database says when it is locked, full, gone or damaged into our own words."""
 
     @sa.event.listens_for(engine, "handle_error")
     def _translate(context: sa.engine.ExceptionContext) -> None:
-        if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
-            raise Transient(
-                "Reading or writing the manifest failed: the database is locked by another "
-                "process, full, or gone. What was committed is kept; run again when it is back "
-                "(MIGRATION_MANIFEST_URL)."
-            ) from None
+        told = in_our_words(context)
+        if told is not None:
+            raise told from None
 
 
 def reading(engine: sa.Engine) -> sa.Engine:
@@ -69,7 +69,9 @@ def _sqlite(url: str) -> sa.Engine:
         connection.isolation_level = None
         for pragma in (
             "journal_mode=WAL",
-            "synchronous=NORMAL",
+            # NORMAL may lose the last commits with the power: rows that a queue was told to
+            # forget, and what was about to be sent to Medplum. One fsync a commit; see the bench.
+            "synchronous=FULL",
             f"busy_timeout={_BUSY_SECONDS}000",
         ):
             connection.execute(f"PRAGMA {pragma}")

@@ -19,6 +19,8 @@ import sqlalchemy as sa
 
 from migration_assets.manifest.account import append_attempts
 from migration_assets.manifest.landing import UNDONE
+from migration_assets.manifest.leases import Lease, renewed, taken_over
+from migration_assets.manifest.outages import Database
 from migration_assets.manifest.ownership import confirm_targets
 from migration_assets.manifest.records import Settlement, State, chunked, from_micros
 from migration_assets.manifest.schema import attempts, runs, targets, units
@@ -98,11 +100,11 @@ class History:
 
     def __init__(
         self,
-        begin: Callable[[], AbstractContextManager[sa.Connection]],
+        database: Database,
         read: Callable[[], AbstractContextManager[sa.Connection]],
         now: Callable[[], int],
     ) -> None:
-        self._begin = begin
+        self._database = database
         self._reading = read
         self._now = now
 
@@ -186,32 +188,51 @@ class History:
         return made
 
     def settle(
-        self, undone: Iterable[Settlement], tried: Iterable[Settlement] = (), *, run_id: int
+        self,
+        undone: Iterable[Settlement],
+        tried: Iterable[Settlement] = (),
+        *,
+        run_id: int,
+        leases: Iterable[Lease] = (),
     ) -> None:
         """Append the attempts, keep the targets; ``undone`` units go into quarantine as such.
 
         Whatever their revision: a row that changed meanwhile is held with them. Of ``tried`` only
         attempts and targets are kept.
+
+        Raises:
+            Transient: another run took one of the leases over; only the attempts are kept.
         """
-        whole, now = list(undone), self._now()
+        whole, now, held = list(undone), self._now(), list(leases)
         every = [*whole, *tried]
-        with self._begin() as connection:
-            append_attempts(connection, every, run_id=run_id, now=now)
-            confirm_targets(connection, every, now=now)
-            if whole:
-                connection.execute(
-                    sa.update(units)
-                    .where(units.c.id == sa.bindparam("unit"))
-                    .values(
-                        state=State.QUARANTINED.value,
-                        reason=UNDONE,
-                        field=None,
-                        awaiting=None,
-                        settled_at=now,
-                        settled_run=run_id,
-                    ),
-                    [{"unit": each.unit_id} for each in whole],
-                )
+
+        def settled(connection: sa.Connection, *, repeated: bool) -> list[Lease]:
+            append_attempts(connection, every, run_id=run_id, now=now, repeated=repeated)
+            lost = [each for each in held if not renewed(connection, each, now=now)]
+            if not lost:
+                confirm_targets(connection, every, now=now)
+                _hold(connection, whole, run_id=run_id, now=now)
+            return lost
+
+        for lease in self._database.at_most_once(settled):
+            raise taken_over(lease)
+
+
+def _hold(connection: sa.Connection, undone: list[Settlement], *, run_id: int, now: int) -> None:
+    if undone:
+        connection.execute(
+            sa.update(units)
+            .where(units.c.id == sa.bindparam("unit"))
+            .values(
+                state=State.QUARANTINED.value,
+                reason=UNDONE,
+                field=None,
+                awaiting=None,
+                settled_at=now,
+                settled_run=run_id,
+            ),
+            [{"unit": each.unit_id} for each in undone],
+        )
 
 
 def _changed_something() -> sa.ColumnElement[bool]:

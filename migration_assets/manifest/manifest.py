@@ -3,8 +3,10 @@
 Belongs here: which changes are committed together. Does not belong here: the queries.
 """
 
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +24,7 @@ from migration_assets.manifest.history import History
 from migration_assets.manifest.leases import Lease
 from migration_assets.manifest.likenesses import Likenesses
 from migration_assets.manifest.open_work import OpenWork, open_work
+from migration_assets.manifest.outages import Database
 from migration_assets.manifest.pauses import Pauses
 from migration_assets.manifest.reconciliations import Reconciliations
 from migration_assets.manifest.records import (
@@ -40,7 +43,7 @@ from migration_assets.manifest.records import (
     to_micros,
 )
 from migration_assets.manifest.remapping import Remapping
-from migration_assets.manifest.schema import runs, windows
+from migration_assets.manifest.schema import runs
 from migration_assets.manifest.shared_limits import Ledger, RequestsMade, take_turn
 
 Clock = Callable[[], datetime]
@@ -49,11 +52,20 @@ Clock = Callable[[], datetime]
 class Manifest:
     """The account of one migration, at one database URL."""
 
-    def __init__(self, url: str, *, clock: Clock) -> None:
-        """Open, creating or upgrading the schema; raises as ``engine.open_engine`` does."""
-        self._engine = open_engine(url)
-        self._read = reading(self._engine)
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        sleep: Callable[[float], None] = time.sleep,
+        new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> None:
+        """Open as ``engine.open_engine`` does; ``sleep`` is for a database that is away."""
+        engine = open_engine(url)
+        self._engine = Database(engine, sleep)
+        self._read = Database(reading(engine), sleep)
         self._clock = clock
+        self._new_uuid = new_uuid
 
     def close(self) -> None:
         """Give back the connections."""
@@ -73,10 +85,8 @@ class Manifest:
 
     def finish_run(self, run_id: int) -> None:
         """Note that the run came to its end, well or badly."""
-        with self._engine.begin() as connection:
-            connection.execute(
-                sa.update(runs).where(runs.c.id == run_id).values(finished_at=self._now())
-            )
+        ended = sa.update(runs).where(runs.c.id == run_id).values(finished_at=self._now())
+        self._engine.again(lambda connection: connection.execute(ended).close())
 
     @property
     def remapping(self) -> Remapping:
@@ -86,7 +96,7 @@ class Manifest:
     @property
     def history(self) -> History:
         """What runs wrote, and the record of its undoing."""
-        return History(self._engine.begin, self._read.begin, self._now)
+        return History(self._engine, self._read.begin, self._now)
 
     @property
     def decisions(self) -> Decisions:
@@ -135,18 +145,22 @@ class Manifest:
         """
         now = self._now()
         beside = alongside or Alongside()
-        with self._engine.begin() as connection:
+        listed = list(rows)
+
+        def page(connection: sa.Connection) -> Landed:
             landed = landing.land(
                 connection,
                 stream,
-                rows,
+                listed,
                 run_id=run_id,
                 now=now,
                 reopen=reopen,
                 alongside=beside,
             )
             marking.commit_alongside(connection, stream, beside, run_id=run_id, now=now)
-        return landed
+            return landed
+
+        return self._engine.again(page)
 
     def unseen(self, stream: str, rows: Iterable[LandingRow]) -> int:
         """How many of ``rows`` would change the account if they landed."""
@@ -167,12 +181,7 @@ class Manifest:
     def pulled_windows(self, stream: str) -> dict[str, datetime]:
         """When each partition of ``stream`` was last pulled to its end."""
         with self._read.begin() as connection:
-            rows = connection.execute(
-                sa.select(windows.c.partition, windows.c.pulled_at).where(
-                    windows.c.stream == stream
-                )
-            ).all()
-        return {row.partition: from_micros(row.pulled_at) for row in rows}
+            return marking.pulled_windows(connection, stream)
 
     # -- sweeps -------------------------------------------------------------------------------
 
@@ -261,16 +270,21 @@ class Manifest:
         """Write down the resources about to be created, before anything is sent."""
         listed = list(wanted)
         if listed:
-            with self._engine.begin() as connection:
-                ownership.intend_targets(connection, listed)
+            self._engine.again(lambda connection: ownership.intend_targets(connection, listed))
 
-    def settle(self, settlements: Iterable[Settlement], *, run_id: int) -> int:
-        """Settle units, with their attempts and targets; returns how many were still as seen."""
-        listed = list(settlements)
+    def settle(
+        self, settlements: Iterable[Settlement], *, run_id: int, lease: Lease | None = None
+    ) -> int:
+        """Settle units, with their attempts and targets; returns how many were still as seen.
+
+        Raises:
+            Transient: another run took the lease over. What was tried is written down, and nothing
+                else: that run may have written the same resources since.
+        """
+        listed, now = list(settlements), self._now()
         if not listed:
             return 0
-        with self._engine.begin() as connection:
-            return account.settle(connection, listed, run_id=run_id, now=self._now())
+        return account.settle_once(self._engine, listed, run_id=run_id, now=now, lease=lease)
 
     def known_ids(self, tokens: Iterable[str]) -> dict[str, str]:
         """Medplum ids of confirmed targets, by token."""
@@ -306,22 +320,13 @@ class Manifest:
 
     # -- leases -------------------------------------------------------------------------------
 
-    @contextmanager
-    def lease(self, name: str, holder: str) -> Iterator[Lease]:
+    def lease(self, name: str, holder: str) -> AbstractContextManager[Lease]:
         """Hold the one lease called ``name``; Transient while somebody else holds it freshly."""
-        held = Lease(name, holder)
-        with self._engine.begin() as connection:
-            leasing.take(connection, held, now=self._now())
-        try:
-            yield held
-        finally:
-            with self._engine.begin() as connection:
-                leasing.give_back(connection, held)
+        return leasing.hold(self._engine, Lease(name, holder, self._new_uuid().hex), self._now)
 
     def renew(self, lease: Lease) -> None:
         """Say that the holder is alive; Transient if another took the lease over meanwhile."""
-        with self._engine.begin() as connection:
-            leasing.renew(connection, lease, now=self._now())
+        leasing.renew(self._engine, lease, now=self._now())
 
     def open_work(self) -> dict[str, OpenWork]:
         """Pending units by stream, for an estimate of what they will take."""

@@ -5,10 +5,11 @@ Belongs here: what is committed alongside a page of rows. Does not belong here: 
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 
 import sqlalchemy as sa
 
-from migration_assets.manifest.records import Alongside, chunked, to_micros
+from migration_assets.manifest.records import Alongside, chunked, from_micros, to_micros
 from migration_assets.manifest.schema import marks, parents, windows
 
 
@@ -32,6 +33,12 @@ def mark_of(connection: sa.Connection, stream: str) -> int | None:
         sa.select(marks.c.watermark).where(marks.c.stream == stream)
     ).scalar()
     return found
+
+
+def pulled_windows(connection: sa.Connection, stream: str) -> dict[str, datetime]:
+    """When each partition of ``stream`` was last pulled to its end."""
+    query = sa.select(windows.c.partition, windows.c.pulled_at).where(windows.c.stream == stream)
+    return {row.partition: from_micros(row.pulled_at) for row in connection.execute(query)}
 
 
 def known_parents(connection: sa.Connection, stream: str, keys: Iterable[str]) -> set[str]:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from migration_assets.manifest.outages import Database
 from migration_assets.manifest.records import from_micros
 from migration_assets.manifest.schema import pauses
 
@@ -29,7 +30,7 @@ class Pause:
 class Pauses:
     """The pauses of one manifest; each method is one transaction."""
 
-    def __init__(self, engine: sa.Engine, read: sa.Engine, now: Callable[[], int]) -> None:
+    def __init__(self, engine: Database, read: Database, now: Callable[[], int]) -> None:
         self._engine = engine
         self._read = read
         self._now = now

@@ -43,6 +43,7 @@ Via = Literal["batch", "async_batch"]
 """How bundles are carried out: at once, or as jobs in the server's own time (contract §9)."""
 
 _SETTLE_SECONDS = 2.0  # a server that lost its client finished 100 entries within that
+_SIGN_OF_LIFE = 60.0  # seconds of a wait between two; a lease lasts ten times as long
 _JOB_ENTRIES = 1_000
 _JOB_BYTES = 8 * 1024 * 1024  # of 50 MB that a job may have: what is lost with it stays bounded
 
@@ -84,20 +85,21 @@ class Deliverer:
     ) -> None:
         """``before_sending`` is called before each bundle, and may forbid it by raising.
 
-        It is called before each look at a job too, and always in the calling thread.
+        It is called before each look at a job too, and in each longer wait; always in the calling
+        thread.
         """
         self._fhir = fhir
         self._clock = clock
-        self._sleep = sleep
-        self._new_uuid = new_uuid
         self._before_sending = before_sending
+        self._sleep = partial(_awake, sleep, before_sending)
+        self._new_uuid = new_uuid
         self._authority = manner.authority
         self._jobs = manner.via == "async_batch"
         if self._jobs:
             _jobs_of(fhir)
         self._max_concurrency = 1 if self._jobs else manner.max_concurrency
         self._ends_at = clock() + deadline_seconds
-        self._looker = Looker(fhir, ends_at=self._ends_at, clock=clock, sleep=sleep)
+        self._looker = Looker(fhir, ends_at=self._ends_at, clock=clock, sleep=self._sleep)
         self._packer = Packer(
             fhir,
             self._looker,
@@ -163,8 +165,9 @@ class Deliverer:
                 if grant is None:
                     break  # the answers under way tell what is left
             taken = self._take(queue, grant.points if grant else None)
-            self._before_sending()
-            lanes.send(taken, self._posting(taken, grant))
+            post = self._posting(taken, grant)
+            self._before_sending()  # last: whoever slept until now may have lost the right to send
+            lanes.send(taken, post)
             queue = queue[len(taken) :]
         return queue
 
@@ -306,6 +309,15 @@ class Deliverer:
                 return again
             before = now
         return taken
+
+
+def _awake(sleep: Callable[[float], None], alive: Callable[[], None], seconds: float) -> None:
+    """Sleep, and say meanwhile that we are alive: an outage may outlast a lease."""
+    while seconds > _SIGN_OF_LIFE:
+        sleep(_SIGN_OF_LIFE)
+        seconds -= _SIGN_OF_LIFE
+        alive()
+    sleep(seconds)
 
 
 def _jobs_of(fhir: Fhir) -> RunsJobs:

@@ -172,7 +172,7 @@ def test_a_database_locked_for_too_long_is_a_reason_to_try_later(
 ) -> None:
     monkeypatch.setattr(engine, "_BUSY_SECONDS", 0)
     path = tmp_path / "manifest.db"
-    manifest = Manifest(f"sqlite:///{path}", clock=clock)
+    manifest = Manifest(f"sqlite:///{path}", clock=clock, sleep=lambda _seconds: None)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(Transient, match="MIGRATION_MANIFEST_URL"):
