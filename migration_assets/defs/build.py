@@ -10,10 +10,12 @@ from typing import Any
 import dagster as dg
 
 from migration_assets.connections import Connections, mappings_of
-from migration_assets.defs.assets import legacy_stream, migration_asset
+from migration_assets.defs.assets import migration_asset
 from migration_assets.defs.freshness import freshness_check, freshness_sensor
 from migration_assets.defs.incremental import change_sensor, incremental_job, nightly_schedule
 from migration_assets.defs.partitions import change_time_partitions
+from migration_assets.defs.pools import pool_name
+from migration_assets.defs.specs import legacy_stream
 from migration_assets.defs.sweeps import sweep_job, sweep_schedule
 from migration_assets.mapping import Mapping
 from migration_assets.settings import Settings, read_settings
@@ -33,11 +35,18 @@ def build_definitions(
     settings = settings or (connections.settings if connections else read_settings())
     found = list((mappings if mappings is not None else mappings_of(settings)).values())
     partitions = change_time_partitions(settings)
+    connections = connections or Connections(settings)
+    pool = pool_name(connections)
     job, sweeping = incremental_job(found), sweep_job(found)
     return dg.Definitions(
         assets=[
             *(legacy_stream(each) for each in found),
-            *(migration_asset(each, partitions, _upstream(each, found)) for each in found),
+            *(
+                migration_asset(
+                    each, partitions, _upstream(each, found), settings=settings, pool=pool
+                )
+                for each in found
+            ),
         ],
         asset_checks=[freshness_check(found)],
         jobs=[job, sweeping],
@@ -46,7 +55,7 @@ def build_definitions(
             nightly_schedule(found, partitions, job),
             sweep_schedule(found, partitions, sweeping),
         ],
-        resources={"connections": connections or Connections(settings)},
+        resources={"connections": connections},
         executor=dg.in_process_executor,
     )
 
