@@ -12,7 +12,7 @@ the account did not change meanwhile, is a finding: a run may be writing all the
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -23,9 +23,10 @@ from migration_assets.manifest.reconciliations import Finding, Held, Reconciliat
 from migration_assets.mapping import Mapping, Resource
 from migration_assets.medplum import Fhir
 from migration_assets.medplum.quota import SEARCH_POINTS
-from migration_assets.reconciliation.asking import AT_ONCE, Asker, system_query
+from migration_assets.reconciliation.asking import Asker, system_query
 from migration_assets.reconciliation.cohort import Cohort, drawn, members, type_of
 from migration_assets.reconciliation.differences import differences
+from migration_assets.reconciliation.doubts import Doubts
 from migration_assets.reconciliation.expectation import Expectations
 from migration_assets.reconciliation.findings import (
     Checked,
@@ -35,9 +36,6 @@ from migration_assets.reconciliation.findings import (
 )
 from migration_assets.reconciliation.judging import judge, lost
 from migration_assets.reconciliation.seen import Seen
-
-_LOOKS = 3
-"""How often an identifier is looked at again whose account changed between two readings."""
 
 
 def compare(
@@ -129,45 +127,9 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.expectations = Expectations(self.manifest, self.asker, self.mapping)
-        self.doubtful: dict[str, None] = {}
+        self.doubts = Doubts(self.manifest, self.asker, self.kind, self.notes, self._believe)
 
-    def doubt(self, names: Iterable[str]) -> None:
-        """Look at these again; as soon as they fill a search."""
-        self.doubtful.update(dict.fromkeys(names))
-        while len(self.doubtful) >= AT_ONCE:
-            self.settle_doubts(AT_ONCE)
-
-    def settle_doubts(self, most: int | None = None) -> None:
-        """Look at everything again that is doubtful, or at the first ``most``."""
-        names = list(self.doubtful)[:most]
-        for start in range(0, len(names), AT_ONCE):
-            self._look_closely(names[start : start + AT_ONCE])
-        for name in names:
-            del self.doubtful[name]
-
-    def _look_closely(self, names: list[str]) -> None:
-        """Search by identifier between two readings of the account; what moved does not count."""
-        for _ in range(_LOOKS):
-            before = self.manifest.reconciliations.held(names)
-            keys = {name: name.split("|", 2)[2] for name in names}
-            matches = self.asker.carrying(self.kind, keys.values())
-            missing = [
-                str(each.fhir_id)
-                for name, key in keys.items()
-                if (each := before.get(name)) is not None and each.live and not matches[key]
-            ]
-            without = {str(each["id"]) for each in self.asker.with_ids(self.kind, missing)}
-            after = self.manifest.reconciliations.held(names)
-            still = [name for name in names if before.get(name) == after.get(name)]
-            self._believe({name: matches[keys[name]] for name in still}, after, without)
-            names = [name for name in names if before.get(name) != after.get(name)]
-            if not names:
-                return
-        self.notes["unsettled"] += len(names)
-
-    def _believe(
-        self, matches: dict[str, list[Resource]], account: dict[str, Held], without: set[str]
-    ) -> None:
+    def _believe(self, matches: dict[str, list[Resource]], account: dict[str, Held]) -> None:
         """Note what is wrong with these identifiers, of which neither side moved."""
         found: list[Finding] = []
         pairs: list[tuple[Held, Resource]] = []
@@ -176,24 +138,29 @@ class _Work:
             if held is not None and held.unsettled and len(resources) <= 1:
                 self.notes["unsettled"] += 1
                 continue
-            judged = judge(name, held, resources)
-            found += [
-                lost(each) if each.kind == Kind.MISSING and each.fhir_id in without else each
-                for each in judged
-            ]
+            found += judge(name, held, resources)
             ours = [each for each in resources if held is not None and each["id"] == held.fhir_id]
             if held is not None and held.live and ours:
                 self.seen.add(held.id)
                 pairs.append((held, ours[0]))
         if self.deep:
-            for held, paths in self.changed(pairs).items():
-                found += [
-                    Finding(
-                        Kind.CHANGED, held.token, way, str(held.fhir_id), path, unit_id=held.unit_id
-                    )
-                    for path, way in paths
-                ]
-        self.manifest.reconciliations.note(self.number, found)
+            found += [
+                Finding(
+                    Kind.CHANGED, held.token, way, str(held.fhir_id), path, unit_id=held.unit_id
+                )
+                for held, paths in self.changed(pairs).items()
+                for path, way in paths
+            ]
+        self.manifest.reconciliations.note(self.number, self._told_apart(found))
+
+    def _told_apart(self, found: list[Finding]) -> list[Finding]:
+        """The same; of what is missing it is known whether only its identifier is."""
+        missing = [each.fhir_id for each in found if each.kind == Kind.MISSING]
+        there = {str(each["id"]) for each in self.asker.with_ids(self.kind, missing)}
+        return [
+            lost(each) if each.kind == Kind.MISSING and each.fhir_id in there else each
+            for each in found
+        ]
 
     def changed(self, pairs: list[tuple[Held, Resource]]) -> dict[Held, list[tuple[str, str]]]:
         """Those whose content is not what Medplum last confirmed: element paths, and in what way.
@@ -219,11 +186,11 @@ def _walk(work: _Work) -> None:
     """The whole type: everything under our system, then whoever was not met."""
     for page in work.asker.everything(work.kind, fields=None if work.deep else ()):
         _join(work, page)
-    work.settle_doubts()
+    work.doubts.settle()
     for held in members(work.manifest, work.kind, Cohort()):
         work.expected += len(held)
-        work.doubt(each.token for each in held if each.id not in work.seen)
-    work.settle_doubts()
+        work.doubts.add(each.token for each in held if each.id not in work.seen)
+    work.doubts.settle()
 
 
 def _join(work: _Work, page: list[Resource]) -> None:
@@ -242,7 +209,7 @@ def _join(work: _Work, page: list[Resource]) -> None:
             pairs.append((held, resource))
     if work.deep:
         doubtful += [held.token for held in work.changed(pairs)]
-    work.doubt(doubtful)
+    work.doubts.add(doubtful)
 
 
 def _ask_for(work: _Work, cohort: Cohort, sample: int | None, seed: int) -> None:
@@ -252,12 +219,12 @@ def _ask_for(work: _Work, cohort: Cohort, sample: int | None, seed: int) -> None
         pages = iter([drawn(pages, size=sample, seed=seed)])
     for page in pages:
         work.expected += len(page)
-        work.doubt(each.token for each in page)
+        work.doubts.add(each.token for each in page)
     if sample is None:
         gone = members(work.manifest, work.kind, cohort, deleted=True)
         for page in _of_organization(work, gone, cohort):
-            work.doubt(each.token for each in page)
-    work.settle_doubts()
+            work.doubts.add(each.token for each in page)
+    work.doubts.settle()
 
 
 def _of_organization(

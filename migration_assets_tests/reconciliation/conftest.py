@@ -1,6 +1,7 @@
 """A running Medplum sandbox for the module, emptied before each test, and a clinic on it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -34,11 +35,24 @@ def sandbox(running: Sandbox) -> Sandbox:
     return running
 
 
-@pytest.fixture
-def clinic(manifest_url: str, clock: Clock, sandbox: Sandbox) -> Iterator[Clinic]:
+def _open(url: str, clock: Clock, sandbox: Sandbox) -> Iterator[Clinic]:
     clock.now = NOW
-    account = Manifest(manifest_url, clock=clock)
-    client = MedplumClient(sandbox.base_url, sandbox.client_id, SecretStr(SECRET))
+    account = Manifest(url, clock=clock)
+    client = MedplumClient(
+        sandbox.base_url, sandbox.client_id, SecretStr(SECRET), sleep=lambda _seconds: None
+    )
     yield Clinic(account, client, clock)
     client.close()
     account.close()
+
+
+@pytest.fixture
+def clinic(tmp_path: Path, clock: Clock, sandbox: Sandbox) -> Iterator[Clinic]:
+    """A clinic whose account is on SQLite."""
+    yield from _open(f"sqlite:///{tmp_path / 'manifest.db'}", clock, sandbox)
+
+
+@pytest.fixture
+def on_each(manifest_url: str, clock: Clock, sandbox: Sandbox) -> Iterator[Clinic]:
+    """A clinic on each database in turn, for what is SQL."""
+    yield from _open(manifest_url, clock, sandbox)
