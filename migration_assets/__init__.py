@@ -12,6 +12,7 @@ pipeline        the spine: land, prepare, deliver, settle
 landing         one page on its way to the account
 sweeping        when a row that did not come is believed to be gone
 pausing         streams of which too much failed, and thresholds (``thresholds``)
+probable_duplicates  patients that may be one person are held
 redelivering    what a person sends again
 undoing         what a run wrote, taken back (``restoration``, ``referring``)
 remapping       landed rows under a new mapping version
@@ -31,4 +32,5 @@ reconciliation/ balance, comparison, report
 profiling/      what legacy rows are like, and the mapping register
 defs/           the only room that speaks Dagster
 demo/           a clinic to try it in
+starter/        the files of a new project (``migration new``)
 """

@@ -11,6 +11,7 @@ from migration_assets.cli import (
     demo,
     describe,
     exceptions,
+    new,
     preview,
     profile,
     quota,
@@ -32,6 +33,7 @@ VERBS = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with locals would print rows
 )
 VERBS.command("demo")(demo.demo)
+VERBS.command("new")(new.new)
 VERBS.command("describe")(describe.describe)
 VERBS.command("check")(check.check)
 VERBS.command("preview")(preview.preview)
