@@ -15,6 +15,11 @@ from migration_assets.defs.freshness import freshness_check, freshness_sensor
 from migration_assets.defs.incremental import change_sensor, incremental_job, nightly_schedule
 from migration_assets.defs.partitions import change_time_partitions
 from migration_assets.defs.pools import pool_name
+from migration_assets.defs.reconciling import (
+    reconcile_job,
+    reconcile_schedule,
+    reconciling_check,
+)
 from migration_assets.defs.specs import legacy_stream
 from migration_assets.defs.sweeps import sweep_job, sweep_schedule
 from migration_assets.mapping import Mapping
@@ -37,7 +42,7 @@ def build_definitions(
     partitions = change_time_partitions(settings)
     connections = connections or Connections(settings)
     pool = pool_name(connections)
-    job, sweeping = incremental_job(found), sweep_job(found)
+    job, sweeping, reconciling = incremental_job(found), sweep_job(found), reconcile_job(found)
     return dg.Definitions(
         assets=[
             *(legacy_stream(each) for each in found),
@@ -48,12 +53,13 @@ def build_definitions(
                 for each in found
             ),
         ],
-        asset_checks=[freshness_check(found)],
-        jobs=[job, sweeping],
+        asset_checks=[freshness_check(found), *(reconciling_check(each) for each in found)],
+        jobs=[job, sweeping, reconciling],
         sensors=[change_sensor(found, partitions, job), freshness_sensor(found)],
         schedules=[
             nightly_schedule(found, partitions, job),
             sweep_schedule(found, partitions, sweeping),
+            reconcile_schedule(found, reconciling),
         ],
         resources={"connections": connections},
         executor=dg.in_process_executor,

@@ -16,6 +16,7 @@ import dagster as dg
 
 from migration_assets.connections import Connections
 from migration_assets.defs.keys import asset_key, op_name
+from migration_assets.defs.reconciling import to_pull
 from migration_assets.errors import MigrationError
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
@@ -40,10 +41,9 @@ _LONGEST_BACK_OFF = timedelta(minutes=30)
 
 def incremental_job(mappings: Sequence[Mapping[Any]]) -> Any:
     """The job that pulls every type since its mark."""
-    keys = [asset_key(each) for mapping in mappings for each in mapping.types]
     return dg.define_asset_job(
         JOB,
-        selection=dg.AssetSelection.assets(*keys),
+        selection=to_pull(mappings),
         tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS), MODE_TAG: "incremental"},
         description="Pull what changed since each stream's high-water mark, and deliver it.",
     )

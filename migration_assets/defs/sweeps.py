@@ -12,6 +12,7 @@ import dagster as dg
 from migration_assets.connections import Connections
 from migration_assets.defs.incremental import MODE_TAG
 from migration_assets.defs.keys import asset_key, op_name
+from migration_assets.defs.reconciling import to_pull
 from migration_assets.mapping import Mapping
 
 SWEEP_JOB = "sweep"
@@ -21,10 +22,9 @@ MAX_RUNTIME_SECONDS = 6 * 3600
 
 def sweep_job(mappings: Sequence[Mapping[Any]]) -> Any:
     """The job that sweeps what it is asked for; all of it by default."""
-    keys = [asset_key(each) for mapping in mappings for each in mapping.types]
     return dg.define_asset_job(
         SWEEP_JOB,
-        selection=dg.AssetSelection.assets(*keys),
+        selection=to_pull(mappings),
         tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS), MODE_TAG: "sweep"},
         config={"ops": {op_name(each): {"config": {"sweep": True}} for each in mappings}},
         description="Read every stream whole: finds deletions and changes that no filter tells.",

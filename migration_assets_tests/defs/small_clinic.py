@@ -35,7 +35,7 @@ BAD = {"gender": "9"}
 
 @dataclass
 class SmallClinic:
-    """Three patients of one organization; settings are environment variables, as people set them."""
+    """Three patients of one organization; settings are environment variables, as for people."""
 
     clinic: Clinic
     sandbox: Sandbox

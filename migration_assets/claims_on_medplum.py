@@ -1,0 +1,103 @@
+"""Claims about a type that only Medplum can prove, read from the evidence of a comparison.
+
+Belongs here: which findings speak against which claim, and what is said where there is no evidence.
+Does not belong here: comparing (``reconciliation``), or Dagster.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from migration_assets.claims import Claim, nothing_claimed
+from migration_assets.manifest.reconciliations import Reconciliation
+from migration_assets.reconciliation.findings import Checked, Kind
+
+HELD = "medplum_holds_what_the_manifest_says"
+UNIQUE = "identifiers_unique"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One claim: which kinds of findings speak against it, in which comparisons they turn up."""
+
+    name: str
+    description: str
+    against: frozenset[Kind]
+    checked: tuple[Checked, ...]
+
+
+QUESTIONS = (
+    Question(
+        HELD,
+        "Every resource on account is found by its identifier, under the id on account; nothing "
+        "else is found under our identifier system. Compared by content where that is asked for.",
+        frozenset({Kind.MISSING, Kind.UNEXPECTED, Kind.OTHER_ID, Kind.STILL_FOUND, Kind.CHANGED}),
+        (Checked.IDENTIFIERS, Checked.CONTENT),
+    ),
+    Question(
+        UNIQUE,
+        "No two resources carry one of our identifiers.",
+        frozenset({Kind.DUPLICATE}),
+        (Checked.IDENTIFIERS, Checked.CONTENT),
+    ),
+)
+
+
+def latest_whole(found: Iterable[Reconciliation], question: Question) -> Reconciliation | None:
+    """The newest evidence about a claim that came to its end and covers the whole type."""
+    return next(
+        (
+            each
+            for each in found
+            if each.finished_at is not None
+            and not each.scope
+            and each.checked in {one.value for one in question.checked}
+        ),
+        None,
+    )
+
+
+def judged(
+    question: Question, resource_type: str, evidence: Reconciliation | None, *, now: datetime
+) -> Claim:
+    """What a comparison says of a claim; ``now`` tells how old it is."""
+    if evidence is None or evidence.finished_at is None:
+        return nothing_claimed(
+            f"{resource_type} was never compared with Medplum as a whole.",
+            "launch the job reconcile, or execute this check",
+        )
+    age = max(0, int((now - evidence.finished_at).total_seconds()))
+    against: Mapping[str, int] = {
+        kind.value: number
+        for kind in sorted(question.against)
+        if (number := evidence.counts.get(kind.value, 0))
+    }
+    found = sum(against.values())
+    counts = {
+        "expected": evidence.expected,
+        "found": evidence.found,
+        "findings": found,
+        "evidence": evidence.id,
+        "age_seconds": age,
+        "points": evidence.points,
+        **{f"note/{name}": number for name, number in evidence.notes.items()},
+    }
+    part = " of a part of the type" if evidence.scope else ""
+    said = (
+        f"Comparison {evidence.id}{part} ({evidence.checked}) at "
+        f"{evidence.finished_at:%Y-%m-%d %H:%M} UTC: {evidence.expected:,} on account, "
+        f"{found:,} findings against this."
+    )
+    if not found:
+        return Claim(holds=True, said=said, counts=counts)
+    return Claim(
+        holds=False, said=said, counts=counts, reasons=against, mend=_mend(resource_type, against)
+    )
+
+
+def _mend(resource_type: str, against: Iterable[str]) -> str:
+    """What is done about findings of these kinds."""
+    return (
+        f"look at the {', '.join(against)} of {resource_type} in the evidence, mend them, and "
+        "execute this check again"
+    )

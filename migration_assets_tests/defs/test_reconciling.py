@@ -1,0 +1,152 @@
+"""Checks that ask Medplum: by themselves they compare, and beside a materialization they recall."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import orjson
+import pytest
+
+from migration_assets.defs.incremental import JOB
+from migration_assets.defs.keys import asset_key
+from migration_assets.defs.reconciling import RECONCILE_JOB
+from migration_assets.defs.sweeps import SWEEP_JOB
+from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.medplum.bundles import bundle_json
+from migration_assets_tests.defs.small_clinic import (
+    CLIENT,
+    SECRET,
+    SmallClinic,
+    checked,
+    numbers,
+    small_clinic,
+)
+
+WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+HELD, UNIQUE = "medplum_holds_what_the_manifest_says", "identifiers_unique"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Sandbox]:
+    with start_sandbox(
+        None, client_id=CLIENT, client_secret=SECRET, quota_per_minute=10_000_000
+    ) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def clinic(
+    tmp_path: Path, running: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SmallClinic]:
+    with small_clinic(tmp_path, running, monkeypatch) as made:
+        yield made
+
+
+def meddle(clinic: SmallClinic, *, delete: str = "", twin_of: str = "") -> None:
+    """Somebody else deletes a patient in Medplum, or writes another one beside it."""
+    client = clinic.connections.medplum()
+    assert client is not None
+    (found,) = (
+        each
+        for each in client.search("Patient", {})
+        if any(one["value"] == (delete or twin_of) for one in each["identifier"])
+    )
+    entry = {"request": {"method": "DELETE", "url": f"Patient/{found['id']}"}}
+    if twin_of:
+        twin = {name: value for name, value in found.items() if name not in {"id", "meta"}}
+        entry = {"resource": twin, "request": {"method": "POST", "url": "Patient"}}
+    (answer,) = client.post_bundle(bundle_json([orjson.dumps(entry)]), 1)
+    client.close()
+    assert answer["response"]["status"].startswith("20")
+
+
+def test_executed_by_itself_the_check_finds_what_somebody_deleted(clinic: SmallClinic) -> None:
+    clinic.run()
+    assert checked(clinic.job(RECONCILE_JOB), "Patient", HELD).passed
+    meddle(clinic, delete="P2")
+    check = checked(clinic.job(RECONCILE_JOB), "Patient", HELD)
+    assert (check.passed, check.severity) == (False, ERROR)
+    told = numbers(check.metadata)
+    assert (told["expected"], told["findings"], told["reason/missing"]) == (3, 1, 1)
+    assert "P2" not in str(told)
+
+
+def test_a_second_resource_with_our_identifier_fails_the_check_of_uniqueness(
+    clinic: SmallClinic,
+) -> None:
+    clinic.run()
+    meddle(clinic, twin_of="P1")
+    result = clinic.job(RECONCILE_JOB)
+    check = checked(result, "Patient", UNIQUE)
+    assert not check.passed
+    assert numbers(check.metadata)["reason/duplicate"] == 1
+    assert checked(result, "Organization", UNIQUE).passed
+
+
+def test_beside_a_materialization_the_last_comparison_is_recalled_and_costs_nothing(
+    clinic: SmallClinic,
+) -> None:
+    """A backfill in 24 runs would compare 24 times; green without a comparison would be a lie."""
+    first = checked(clinic.run(), "Patient", HELD)
+    assert (first.passed, first.severity) == (False, WARN)
+    assert "never compared" in str(first.description)
+    clinic.job(RECONCILE_JOB)
+    meddle(clinic, delete="P2")
+    recalled = checked(clinic.run(), "Patient", HELD)
+    assert recalled.passed
+    assert numbers(recalled.metadata)["evidence"] > 0
+
+
+def test_a_backfill_compares_afterwards_where_that_is_asked_for(clinic: SmallClinic) -> None:
+    job = clinic.definitions.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=clinic.instance,
+        partition_key="2026-11-01",
+        run_config={"ops": {"reconcile__Patient": {"config": {"after_materializing": True}}}},
+    )
+    check = checked(result, "Patient", HELD)
+    assert check.passed
+    assert numbers(check.metadata)["expected"] == 3
+
+
+def test_a_sample_does_not_take_back_what_a_whole_comparison_found(clinic: SmallClinic) -> None:
+    """Of a thousand patients with one missing most samples are clean."""
+    clinic.run()
+    meddle(clinic, twin_of="P1")
+    clinic.job(RECONCILE_JOB)
+    seen = set()
+    for seed in range(3):
+        config = {"ops": {"reconcile__Patient": {"config": {"sample": 1, "seed": seed}}}}
+        check = checked(clinic.job(RECONCILE_JOB, run_config=config), "Patient", UNIQUE)
+        assert not check.passed
+        seen.add("of a part" in str(check.description))
+    assert False in seen, "no sample was clean: the test showed nothing"
+
+
+def test_a_type_that_rehearses_claims_nothing(clinic: SmallClinic) -> None:
+    clinic.phases(Patient="rehearse")
+    clinic.run()
+    check = checked(clinic.job(RECONCILE_JOB), "Patient", HELD)
+    assert (check.passed, check.severity) == (False, WARN)
+    assert "Nothing is claimed" in str(check.description)
+
+
+def test_the_jobs_of_every_day_do_not_compare_and_the_weekly_one_compares_content(
+    clinic: SmallClinic,
+) -> None:
+    """An incremental pull every 30 s would fill the event log with checks, and spend the quota."""
+    made = clinic.definitions
+    for name in (JOB, SWEEP_JOB):
+        nodes = {each.name for each in made.resolve_job_def(name).nodes}
+        assert nodes == {"medplum__Organization", "medplum__Patient"}
+    schedule = made.resolve_schedule_def("weekly_deep_reconciliation")
+    context = dg.build_schedule_context(
+        instance=clinic.instance, repository_def=made.get_repository_def()
+    )
+    (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert request.run_config["ops"]["reconcile__Patient"]["config"]["deep"] is True
+    result = clinic.job(RECONCILE_JOB, run_config=request.run_config)
+    assert {each.asset_key for each in result.get_asset_check_evaluations()} == {
+        asset_key("Organization"),
+        asset_key("Patient"),
+    }
