@@ -19,6 +19,7 @@ from migration_assets.defs.failing import failure
 from migration_assets.defs.keys import asset_key, op_name
 from migration_assets.defs.launch import PullConfig, launch
 from migration_assets.defs.metadata import Done, Meter, materialized, results
+from migration_assets.defs.orphans import free_what_the_dead_hold
 from migration_assets.defs.pulling import Pulled, Pulling, otherwise, pulling
 from migration_assets.defs.specs import type_spec
 from migration_assets.gates import refuse_to_start
@@ -68,6 +69,7 @@ def migration_asset(
             )
             with asking.run(context.run.run_id, dry=config.dry_run) as opened:
                 run = _as_asked(opened, pull)
+                free_what_the_dead_hold(context.instance, run.manifest, mapping, context.log.info)
                 due = pull.windows(run, partitions, list(context.partition_keys), connections)
                 if any(each.way is Way.BACKFILL for each in due):
                     refuse_to_start(run, mapping, upstream)

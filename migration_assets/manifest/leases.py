@@ -9,7 +9,7 @@ sends or settles anything: each taking has a number of its own, so that two proc
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -106,3 +106,41 @@ def renew(database: Database, lease: Lease, *, now: int) -> None:
     """Say that the holder is alive; Transient if another took the lease over meanwhile."""
     if not database.again(lambda connection: renewed(connection, lease, now=now)):
         raise taken_over(lease)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Who holds a lease, and since when nothing was heard of it."""
+
+    name: str
+    holder: str
+    taking: str
+    silent_seconds: float
+
+
+class Holders:
+    """Reads who holds a lease, and frees what a dead one holds."""
+
+    def __init__(
+        self,
+        begin: Callable[[], AbstractContextManager[sa.Connection]],
+        read: Callable[[], AbstractContextManager[sa.Connection]],
+        now: Callable[[], int],
+    ) -> None:
+        self._begin = begin
+        self._reading = read
+        self._now = now
+
+    def of(self, name: str) -> Held | None:
+        """Who holds the lease called ``name``, or None."""
+        with self._reading() as connection:
+            row = connection.execute(sa.select(leases).where(leases.c.name == name)).first()
+        if row is None:
+            return None
+        holder, _, taking = row.holder.rpartition("#")
+        return Held(name, holder, taking, max(0, self._now() - row.renewed_at) / 1_000_000)
+
+    def free(self, held: Held) -> None:
+        """Take the lease from that very holder, who is dead; nothing happens if it is not his."""
+        with self._begin() as connection:
+            give_back(connection, Lease(held.name, held.holder, held.taking))

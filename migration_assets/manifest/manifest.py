@@ -119,6 +119,11 @@ class Manifest:
         return Finished(self._read.begin)
 
     @property
+    def holders(self) -> leasing.Holders:
+        """Who holds which lease."""
+        return leasing.Holders(self._engine.begin, self._read.begin, self._now)
+
+    @property
     def contents(self) -> Contents:
         """What landed rows hold, in bulk and read only."""
         return Contents(self._read)
