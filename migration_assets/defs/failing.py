@@ -10,10 +10,12 @@ next run anyway, with a back-off of its own.
 """
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 
-from migration_assets.errors import MigrationError, Transient
+from migration_assets.errors import MigrationError, Permanent, Transient
 
 RETRY = "dagster/retry_on_asset_or_op_failure"
 _CLEARS = "migration/may_clear"  # the id of the run of which some step failed for now
@@ -36,6 +38,21 @@ def unexpected(error: Exception, doing: str) -> str:
         f"{doing} met an unexpected {type(error).__name__}; what it says is left out, it may name "
         f"a patient. What was committed is kept. Report where it happened:\n{frames}"
     )
+
+
+@contextmanager
+def shown_safely(doing: str) -> Iterator[None]:
+    """Keep what an unexpected error says out of a tick; a sensor's and a schedule's are shown.
+
+    Raises:
+        Permanent: it happened; with its kind and where.
+    """
+    try:
+        yield
+    except MigrationError:
+        raise
+    except Exception as error:  # noqa: BLE001 - its text may quote a row: only its kind goes on
+        raise Permanent(unexpected(error, doing)) from None
 
 
 def _say_whether_to_retry(context: dg.AssetExecutionContext, *, transient: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from migration_assets.connections import Connections
+from migration_assets.defs.failing import shown_safely
 from migration_assets.defs.incremental import MODE_TAG
 from migration_assets.defs.keys import asset_key, op_name
 from migration_assets.defs.reconciling import to_pull
@@ -40,18 +41,16 @@ def sweep_schedule(
         name="nightly_sweep",
         job=job,
         cron_schedule="45 3 * * *",
-        description="Sweeps every stream at night, for what no change time tells.",
+        description="Sweeps every stream at night, for what no change time tells; not those that "
+        "are paused, nor rehearsing ones with a change time.",
     )
     def _schedule(
         context: dg.ScheduleEvaluationContext, connections: dg.ResourceParam[Connections]
     ) -> Iterator[dg.RunRequest]:
-        adoption, source = connections.adoption(), connections.source()
         night = context.scheduled_execution_time.date().isoformat()
         last_key = str(partitions.get_last_partition_key())
-        for each in mappings:
-            # A queue shows what changed, never all there is.
-            whole = source.stream(each.stream).queue is None
-            if whole and adoption.standing(each.resource_type).may_pull:
+        with shown_safely("Planning the nightly sweep"):
+            for each in _swept(context, connections, mappings):
                 yield dg.RunRequest(
                     run_key=f"{night} {each.resource_type}",
                     partition_key=last_key,
@@ -60,3 +59,32 @@ def sweep_schedule(
                 )
 
     return _schedule
+
+
+def _swept(
+    context: dg.ScheduleEvaluationContext,
+    connections: Connections,
+    mappings: Sequence[Mapping[Any]],
+) -> list[Mapping[Any]]:
+    """The types to sweep tonight.
+
+    Not a paused one, which would fail; nor a rehearsing one whose changes are told by a change
+    time: nothing of it is in Medplum that a deletion would have to reach. One without a change time
+    is swept in a rehearsal too: it has no other way to be followed.
+    """
+    adoption, source = connections.adoption(), connections.source()
+    with connections.manifest() as manifest:
+        paused = manifest.pauses.standing()
+    chosen = []
+    for each in mappings:
+        standing, described = adoption.standing(each.resource_type), source.stream(each.stream)
+        # A queue shows what changed, never all there is.
+        if not standing.may_pull or described.queue is not None:
+            continue
+        if each.stream in paused:
+            context.log.warning(
+                "%s is paused and not swept: `migration resume` lets it go on.", each.resource_type
+            )
+        elif standing.may_deliver or described.cursor is None:
+            chosen.append(each)
+    return chosen
