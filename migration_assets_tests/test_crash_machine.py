@@ -5,6 +5,7 @@ runs off at any call into the account or Medplum, before or after it took effect
 follow, and Medplum must hold, by search, just what the mappings make of the living rows.
 """
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from migration_assets_tests.delivery.cut_off import LOST_ANSWER, Crash, Doom, Mo
 from migration_assets_tests.scripted import START, ScriptedSource
 
 SECRET = "invented"
+EXAMPLES = int(os.environ.get("MIGRATION_MACHINE_EXAMPLES", "50"))
 ORGANIZATION, VISIT = "organizations", "visits"
 KEYS = ("A", "B")
 IDENTIFIERS = ("A", "B", "C")
@@ -357,13 +359,14 @@ def machine() -> Iterator[type[Migration]]:
         yield Migration
 
 
+@pytest.mark.timeout(120 + 5 * EXAMPLES)
 def test_no_record_is_lost_doubled_or_guessed_at_wherever_a_run_is_cut_off(
     machine: type[Migration],
 ) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=50,
+            max_examples=EXAMPLES,
             stateful_step_count=10,
             deadline=None,
             phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
