@@ -129,7 +129,7 @@ class Connections:
     @contextmanager
     def manifest(self) -> Iterator[Manifest]:
         """The account, open for as long as it is needed."""
-        manifest = Manifest(self.settings.manifest_url, clock=self.clock)
+        manifest = Manifest(self.settings.manifest_url, clock=self.clock, keys=self.settings.keys)
         try:
             yield manifest
         finally:

@@ -24,6 +24,8 @@ from migration_assets.fhir.references import (
 from migration_assets.fhir.retirement import merged, put_away, retired
 from migration_assets.fhir.validation import problems
 from migration_assets.manifest import Settlement, State, Target, Unit, token
+from migration_assets.manifest.landing import PAYLOAD_PURGED
+from migration_assets.manifest.payload import PURGED
 from migration_assets.mapping import Mapping, Quarantined, Related, Removal, Resource, Skip
 from migration_assets.medplum import DELETION, Member, Submission, content_print
 
@@ -234,6 +236,8 @@ def _all_gone(unit: Unit) -> tuple[Member, ...]:
 
 
 def _resources(mapping: Mapping[Any], row: Any) -> tuple[Resource, ...] | Skip:
+    if row is PURGED:
+        raise Quarantined(PAYLOAD_PURGED)
     if not isinstance(row, dict):
         raise Quarantined("row-not-an-object")
     try:

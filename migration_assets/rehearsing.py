@@ -19,6 +19,7 @@ from migration_assets.adoption import Adoption, Authority
 from migration_assets.errors import Permanent
 from migration_assets.fhir.references import with_references
 from migration_assets.manifest import Manifest, Settlement, State, Unit
+from migration_assets.manifest.payload import PURGED
 from migration_assets.manifest.remapping import SettledUnit
 from migration_assets.mapping import Mapping as RowMapping
 from migration_assets.mapping import Resource
@@ -102,7 +103,7 @@ class Rehearsal:
         """
         waiting: list[Prepared] = []
         for chunk in chunks:
-            made = [each if each.held else prepare(mapping, each.unit) for each in chunk]
+            made = [each if _stays(each) else prepare(mapping, each.unit) for each in chunk]
             units = {each.unit.id: each.unit for each in chunk}
             yield from (_as_it_is(each) for each in made if isinstance(each, SettledUnit))
             yield from (
@@ -237,6 +238,12 @@ def _event(
     if member.create_only or content_print(body) == content_print(matches[0]):
         return "unchanged"
     return EDITED if known and is_edit(member, matches[0]) and not overwrites else "changed"
+
+
+def _stays(each: SettledUnit) -> bool:
+    """Whether nothing can be tried: a purged row is settled, and no run maps it again."""
+    purged = each.unit.row is PURGED and not each.unit.deleted
+    return each.held or (purged and each.state is not State.PENDING)
 
 
 def _settled(unit: Unit, settlement: Settlement) -> Outlook:

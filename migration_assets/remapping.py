@@ -55,6 +55,8 @@ class VersionChange:
     version: str
     rows: int = 0
     of_rows: int = 0
+    purged: int = 0
+    """Rows of another version that were purged: only a pull of their windows maps them again."""
     before: Counter[str] = field(default_factory=Counter)
     resources: Counter[tuple[str, str]] = field(default_factory=Counter)
     now_quarantined: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -81,6 +83,7 @@ def version_change(
     """
     change = VersionChange(mapping.resource_type, mapping.version)
     change.of_rows = manifest.remapping.count_outdated(mapping.stream, mapping.version)
+    change.purged = manifest.remapping.count_purged(mapping.stream, mapping.version)
     settled: dict[int, SettledUnit] = {}
 
     def chunks() -> Iterator[list[SettledUnit]]:

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from migration_assets.errors import Permanent
+from migration_assets.retention import Policy, read_policy
 
 _LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 
@@ -24,6 +25,11 @@ def _slashed(url: str) -> str:
     if not url.startswith(("https://", "http://")):
         raise ValueError("must begin with https:// (http:// only to this machine)")
     return url if url.endswith("/") else url + "/"
+
+
+def _policy(text: str) -> str:
+    read_policy(text)
+    return text
 
 
 Url = Annotated[str, AfterValidator(_slashed)]
@@ -119,6 +125,17 @@ class Settings(BaseSettings):
         alias="MIGRATION_DEADLINE_SECONDS",
         description="how long one run may keep retrying what Medplum throttles or refuses for now",
     )
+    encryption_keys: SecretStr | None = Field(
+        None,
+        alias="MIGRATION_ENCRYPTION_KEYS",
+        description="seal landed rows at rest: keys of `migration seal --new-key`, newest first",
+    )
+    retention: Annotated[str, AfterValidator(_policy)] = Field(
+        "forever",
+        alias="MIGRATION_RETENTION",
+        description="how long migrated rows are kept: forever, until_migrated or N days; per "
+        "stream after a semicolon: forever; observations: 30 days",
+    )
     error_rate: float = Field(
         0.5,
         gt=0,
@@ -174,6 +191,18 @@ class Settings(BaseSettings):
                 "set all three, or none to rehearse without Medplum"
             )
         return self
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that landed rows are sealed with, newest first; a comma between them."""
+        if self.encryption_keys is None:
+            return ()
+        return tuple(each for each in self.encryption_keys.get_secret_value().split(",") if each)
+
+    @property
+    def policy(self) -> Policy:
+        """How long landed rows are kept."""
+        return read_policy(self.retention)
 
     @property
     def start_at(self) -> datetime:

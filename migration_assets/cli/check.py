@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from migration_assets.adoption import Adoption
+from migration_assets.cli.check_protection import protection
 from migration_assets.cli.check_streams import stream_findings
 from migration_assets.cli.findings import Finding, print_finding, tried
 from migration_assets.cli.output import console, print_json
@@ -66,6 +67,8 @@ def findings_of_everything(only: Sequence[str] = ()) -> Iterator[Finding]:
             lambda _: "opened, schema up to date",
         )
         yield said
+        if manifest is not None and not only:
+            yield from protection(manifest, settings)
         puller, said = tried(
             "source description", lambda: connections.puller(manifest), lambda _: "read"
         )

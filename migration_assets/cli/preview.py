@@ -16,6 +16,7 @@ from migration_assets.cli.version_change import show_version_change
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
+from migration_assets.manifest.payload import PURGED
 from migration_assets.mapping import Mapping
 from migration_assets.preparation import Preview
 from migration_assets.preparation import preview as preview_row
@@ -80,8 +81,14 @@ def _rows(
     with connections.manifest() as manifest:
         if not live:
             units = manifest.landed_units(mapping.stream, limit=limit, keys=keys)
-            if units or keys:
-                return ((each.key, each.row) for each in units)
+            there = [(each.key, each.row) for each in units if each.row is not PURGED]
+            if there or (keys and not units):
+                return iter(there)
+            if units:
+                raise Permanent(
+                    f"Previewing {mapping.stream} from the account: these rows were purged. Ask "
+                    "the legacy API with --live."
+                )
         page = connections.puller(manifest).first_page(mapping.stream)
     pulled = (each for each in page.rows if not keys or each.key in keys)
     return ((str(each.key), each.row) for each in itertools.islice(pulled, limit))

@@ -1,6 +1,5 @@
 """``migration profile STREAM``: what the rows of a stream are like, before a mapping meets them."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from migration_assets.connections import Connections
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Manifest
+from migration_assets.private_files import write_private
 from migration_assets.profiling.page import as_json_value, profile_page
 from migration_assets.profiling.reading import LIVE_ROWS, profile_landed, profile_live
 from migration_assets.profiling.remarks import field_remarks, stream_remarks
@@ -131,8 +131,4 @@ def _write(folder: Path, connections: Connections, found: Sequence[StreamProfile
     page = profile_page(found, connections.clock())
     plain = orjson.dumps([as_json_value(each) for each in found], option=orjson.OPT_INDENT_2)
     for name, content in (("profile.html", page.encode()), ("profile.json", plain)):
-        path = folder / name
-        path.unlink(missing_ok=True)  # an older one may be readable by others
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        write_private(folder / name, content)

@@ -9,6 +9,7 @@ import typer
 from migration_assets.cli.output import console, print_json
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.errors import Permanent
+from migration_assets.private_files import write_private
 from migration_assets.profiling.register import Register
 from migration_assets.profiling.register import register as make_register
 from migration_assets.profiling.register_page import as_json_value, as_markdown, register_page
@@ -51,7 +52,7 @@ def _write(path: Path, made: Register, connections: Connections) -> None:
         text = register_page(made, now) if path.suffix == ".html" else as_markdown(made, now)
     else:
         raise Permanent(f"Writing the register: {path.name} must end in .md, .html or .json.")
-    path.write_text(text, encoding="utf-8")
+    write_private(path, text.encode())
     out = console()
     out.print(f"Written: {path}")
     for stream, field in made.not_mapped:

@@ -25,6 +25,7 @@ def remap(
     found = mappings_of(settings)
     (mapping,) = chosen_mappings(list(found.values()), [resource_type])
     with Connections(settings, before_use=before_use).run("migration remap") as run:
+        purged = run.manifest.remapping.count_purged(mapping.stream, mapping.version)
         reopened = run.manifest.remapping.reopen_outdated(mapping.stream, mapping.version)
         worked = migrate(run, mapping)
         refusal = run.adoption.standing(mapping.resource_type).refusal
@@ -35,6 +36,7 @@ def remap(
                 "type": mapping.resource_type,
                 "version": mapping.version,
                 "reopened": reopened,
+                "purged": purged,
                 "settled": states,
                 "resources": worked.events,
             }
@@ -45,6 +47,11 @@ def remap(
         f"{mapping.resource_type} {mapping.version}: {reopened:,} rows of another version were "
         "mapped again."
     )
+    if purged:
+        out.print(
+            f"{purged:,} more were purged and cannot be mapped again from here: materialize their "
+            "partitions, which pulls the rows anew."
+        )
     told = ", ".join(f"{number:,} {state}" for state, number in states.items())
     out.print(f"Settled: {told or 'none'}.")
     if refusal:

@@ -7,6 +7,7 @@ import typer
 from migration_assets.cli.output import balance_table, console, exceptions_table, print_json
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.manifest import State
+from migration_assets.manifest.custody import SEALED, Act
 from migration_assets.pausing import told
 from migration_assets.reconciliation.balance import exceptions_by_type, type_balances
 from migration_assets.settings import read_settings
@@ -21,6 +22,7 @@ def status(
     with Connections(settings).manifest() as manifest:
         balances = type_balances(manifest, found.values())
         exceptions = exceptions_by_type(manifest, found.values())
+        done = manifest.protection.custody.latest(1)
         standing = manifest.pauses.standing()
         marks = {each.stream: manifest.high_water_mark(each.stream) for each in found.values()}
     paused = [
@@ -55,6 +57,8 @@ def status(
                     }
                     for resource_type, each in paused
                 ],
+                "encrypted": bool(settings.keys),
+                "retention": settings.retention,
                 "balance_holds": holds,
             }
         )
@@ -65,6 +69,8 @@ def status(
             out.print(exceptions_table(exceptions))
         for resource_type, each in paused:
             out.print(told(each, resource_type), style="yellow", markup=False)
+        for act in done:
+            out.print(_told(act), markup=False)
         pending = sum(each.balance.by_state[State.PENDING] for each in balances if not each.within)
         if pending:
             out.print(f"{pending:,} rows are pending: materialize their types to settle them.")
@@ -72,3 +78,11 @@ def status(
             out.print("Nothing is on account yet: materialize an asset, or run `migration demo`.")
     if not holds:
         raise typer.Exit(1)
+
+
+def _told(act: Act) -> str:
+    """The last thing that was done to the rows on account as a whole."""
+    what = f"{act.rows:,} rows {act.act}" + (f" of {act.stream}" if act.stream else "")
+    how = f"key {act.terms}" if act.act == SEALED else f"kept: {act.terms}"
+    end = "" if act.finished_at else "; it did not come to its end, run it again"
+    return f"{act.started_at:%Y-%m-%d}: {what} by {act.by} ({how}){end}."

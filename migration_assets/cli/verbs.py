@@ -14,12 +14,14 @@ from migration_assets.cli import (
     new,
     preview,
     profile,
+    purge,
     quota,
     redeliver,
     register,
     rehearse,
     remap,
     resume,
+    seal,
     status,
     sweep,
     undo,
@@ -48,4 +50,6 @@ VERBS.command("sweep")(sweep.sweep)
 VERBS.command("quota")(quota.quota)
 VERBS.command("undo")(undo.undo)
 VERBS.command("remap")(remap.remap)
+VERBS.command("seal")(seal.seal)
+VERBS.command("purge")(purge.purge)
 VERBS.command("rehearse")(rehearse.rehearse)

@@ -47,6 +47,7 @@ def _plain(change: VersionChange, *, asked: bool, values: bool) -> dict[str, Any
         "versions_before": dict(change.before),
         "rows": change.rows,
         "of_rows": change.of_rows,
+        "purged": change.purged,
         "medplum_asked": asked,
         "resources": [
             {"type": kind, "event": event, "count": number}

@@ -16,6 +16,7 @@ from migration_assets.defs.following import change_sensor
 from migration_assets.defs.incremental import incremental_job, nightly_schedule
 from migration_assets.defs.partitions import change_time_partitions
 from migration_assets.defs.pools import pool_name
+from migration_assets.defs.purging import purge_job, purge_schedule
 from migration_assets.defs.reconciling import (
     reconcile_job,
     reconcile_schedule,
@@ -44,6 +45,7 @@ def build_definitions(
     connections = connections or Connections(settings)
     pool = pool_name(connections)
     job, sweeping, reconciling = incremental_job(found), sweep_job(found), reconcile_job(found)
+    purging = purge_job(found)
     return dg.Definitions(
         assets=[
             *(legacy_stream(each) for each in found),
@@ -55,12 +57,13 @@ def build_definitions(
             ),
         ],
         asset_checks=[freshness_check(found), *(reconciling_check(each) for each in found)],
-        jobs=[job, sweeping, reconciling],
+        jobs=[job, sweeping, reconciling, purging],
         sensors=[change_sensor(found, partitions, job), freshness_sensor(found)],
         schedules=[
             nightly_schedule(found, partitions, job),
             sweep_schedule(found, partitions, sweeping),
             reconcile_schedule(found, reconciling),
+            purge_schedule(purging),
         ],
         resources={"connections": connections},
         executor=dg.in_process_executor,

@@ -23,6 +23,7 @@ from migration_assets.manifest.records import (
     chunked,
 )
 from migration_assets.manifest.schema import attempts, targets, units
+from migration_assets.manifest.sealing import Seals, seals_of
 
 
 def pending_units(
@@ -66,14 +67,16 @@ def landed_row(connection: sa.Connection, stream: str, key: str, changed_at: int
         units.c.deleted.is_(False),
         units.c.archived.is_(False),  # a feed may show a stub
         units.c.state != State.QUARANTINED.value,
+        sa.func.length(units.c.payload) > 0,  # purged: the source has to be asked again
     )
     payload = connection.execute(query).scalar()
-    return None if payload is None else unpack(payload)
+    return None if payload is None else unpack(payload, seals_of(connection))
 
 
 def with_targets(connection: sa.Connection, rows: Sequence[Any]) -> list[Unit]:
     """Rows of ``units``, ordered by id, as units with the targets they have."""
     owned: dict[int, list[Target]] = defaultdict(list)
+    seals = seals_of(connection)
     if rows:
         low, high = rows[0].id, rows[-1].id
         if high - low <= 4 * len(rows):  # one range scan beats hundreds of look-ups
@@ -87,9 +90,9 @@ def with_targets(connection: sa.Connection, rows: Sequence[Any]) -> list[Unit]:
                     row.token,
                     row.fhir_id,
                     row.version_id,
-                    row.fingerprint,
+                    seals.unmask_print(row.fingerprint),
                     row.deleted,
-                    frozenset((row.sent or "").split()),
+                    _prints(row.sent, seals),
                     row.overwrites,
                 )
             )
@@ -99,7 +102,7 @@ def with_targets(connection: sa.Connection, rows: Sequence[Any]) -> list[Unit]:
             row.stream,
             row.key,
             row.revision,
-            unpack(row.payload),
+            unpack(row.payload, seals),
             row.deleted,
             tuple(owned[row.id]),
             row.archived,
@@ -107,6 +110,10 @@ def with_targets(connection: sa.Connection, rows: Sequence[Any]) -> list[Unit]:
         )
         for row in rows
     ]
+
+
+def _prints(sent: str | None, seals: Seals) -> frozenset[str]:
+    return frozenset(seals.unmask_print(each) or "" for each in (sent or "").split())
 
 
 def awaited(connection: sa.Connection, stream: str, *, limit: int) -> list[str]:

@@ -17,6 +17,7 @@ from migration_assets.manifest.outages import Database
 from migration_assets.manifest.payload import unpack
 from migration_assets.manifest.records import chunked, from_micros
 from migration_assets.manifest.schema import units
+from migration_assets.manifest.sealing import seals_of
 
 _PAGE = 2_000
 _NAMES = 20_000
@@ -46,8 +47,16 @@ class Contents:
         with self._read.begin() as connection:
             return {row[0]: (row[1], int(row[2])) for row in connection.execute(query)}
 
+    def purged(self, stream: str | None = None) -> int:
+        """Units whose row was dropped by a purge: of one stream, or of all."""
+        query = sa.select(sa.func.count()).where(sa.func.length(units.c.payload) == 0)
+        if stream is not None:
+            query = query.where(units.c.stream == stream)
+        with self._read.begin() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def rows(self, stream: str) -> Iterator[list[Content]]:
-        """Every row that is not deleted, page by page."""
+        """Every row that is neither deleted nor purged, page by page."""
         after = 0
         while True:
             page = self._page(stream, units.c.id > after)
@@ -84,17 +93,19 @@ class Contents:
         query = (
             sa.select(units.c.id, units.c.key, units.c.payload, units.c.changed_at, units.c.reason)
             .where(units.c.stream == stream, units.c.deleted.is_(False), which)
+            .where(sa.func.length(units.c.payload) > 0)
             .order_by(units.c.id)
             .limit(_PAGE)
         )
         with self._read.begin() as connection:
             found = connection.execute(query).all()
+            seals = seals_of(connection)
         return [
             (
                 row.id,
                 Content(
                     row.key,
-                    unpack(row.payload),
+                    unpack(row.payload, seals),
                     None if row.changed_at is None else from_micros(row.changed_at),
                     row.reason,
                 ),
@@ -108,6 +119,7 @@ class Contents:
             query = (
                 sa.select(units.c.id, units.c.key)
                 .where(units.c.stream == stream, units.c.deleted.is_(False), units.c.id > after)
+                .where(sa.func.length(units.c.payload) > 0)
                 .order_by(units.c.id)
                 .limit(_NAMES)
             )

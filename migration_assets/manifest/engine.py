@@ -4,7 +4,6 @@ Belongs here: everything that differs between SQLite and PostgreSQL before the f
 ``hide_parameters``: SQLAlchemy's errors would otherwise quote source keys and payloads.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from migration_assets.errors import Permanent, Transient
 from migration_assets.manifest.outages import Away, in_our_words
+from migration_assets.private_files import claim
 
 _BUSY_SECONDS = 60  # another process's landing transaction is short; a minute means it hangs
 _READ = "migration_read"  # execution option: this transaction only reads
@@ -60,7 +60,7 @@ def reading(engine: sa.Engine) -> sa.Engine:
 def _sqlite(url: str) -> sa.Engine:
     path = make_url(url).database
     if path and path != ":memory:":
-        _create_private(Path(path))
+        claim(Path(path))
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
@@ -72,6 +72,7 @@ def _sqlite(url: str) -> sa.Engine:
             # NORMAL may lose the last commits with the power: rows that a queue was told to
             # forget, and what was about to be sent to Medplum. One fsync a commit; see the bench.
             "synchronous=FULL",
+            "secure_delete=ON",  # what is sealed or purged must not stay in free pages
             f"busy_timeout={_BUSY_SECONDS}000",
         ):
             connection.execute(f"PRAGMA {pragma}")
@@ -84,18 +85,6 @@ def _sqlite(url: str) -> sa.Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
-
-
-def _create_private(path: Path) -> None:
-    """Create the file as 0600 before SQLite would create it as 0644 (-wal and -shm follow it)."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise Permanent(
-            f"Creating the manifest file failed: {error.strerror}. "
-            "Set MIGRATION_MANIFEST_URL to a folder that this user may write to."
-        ) from error
 
 
 def _server(url: str) -> sa.Engine:

@@ -14,13 +14,15 @@ The rules, in order (design §1.1; issue of 2026-11: "an id that is missing or n
 - unchanged content reopens the unit only when the pull asked for it: a window is pulled on purpose
   to have its rows looked at again, an incremental pull re-reads its lookback by necessity;
 - a unit that was undone stays in quarantine whatever comes, with the newest content: a person took
-  its write back, and a person releases it.
+  its write back, and a person releases it;
+- a purged row that is served again is no other row, for its hash was kept; it is landed again where
+  it is needed: the pull has it looked at again, or something keeps the unit from being final.
 
 A tombstone keeps the row landed before it: the row is what names the resources to delete.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -45,14 +47,18 @@ from migration_assets.manifest.records import (
     Landed,
     LandingRow,
     State,
-    chunked,
     to_micros,
 )
 from migration_assets.manifest.schema import sweeps, units
+from migration_assets.manifest.sealing import BARE_BYTES, Seals, seals_of
+from migration_assets.manifest.stored_units import last_hash, put_back, row_again, stored_units
 
 UNUSABLE_KEY = "id-unusable"
 UNDONE = "undone"
 """Reason of a unit whose write a person took back: no pull releases it, only a decision does."""
+PAYLOAD_PURGED = "payload-purged"
+"""Reason of a unit that was to be mapped again after its row had been purged: pull its window."""
+_FINAL = frozenset({State.MIGRATED, State.UNCHANGED, State.SKIPPED})
 _NEVER_REOPENED = frozenset({DUPLICATE_KEY, SUPERSEDED, OUTDATED, UNDONE})
 _LANDING = 720_351  # our advisory locks' own number, apart from other applications'
 _MICROSECOND = timedelta(microseconds=1)
@@ -109,38 +115,46 @@ def land(
     """Land one page of ``stream``; returns the counts. ``now`` in microseconds."""
     stamp = _Stamp(now, run_id, alongside.sweep)
     slack, began = alongside.slack // _MICROSECOND, _began(connection, alongside.sweep)
+    seals = seals_of(connection)
     candidates = _candidates(rows)
-    _take_turns(connection, stream)
-    stored = _stored(connection, stream, [each.key for each in candidates])
-    decided = served_again(candidates, stored, partial(_stored, connection, stream))
+    take_turns(connection, stream)
+    seals.refuse_strange(last_hash(connection))
+    stored = stored_units(connection, stream, [each.key for each in candidates])
+    decided = served_again(candidates, stored, partial(stored_units, connection, stream))
     inserts: list[dict[str, Any]] = []
     updates: list[dict[str, Any]] = []
     reopened: list[int] = []
     seen: list[int] = []
     stale: list[int] = []
+    restored: list[dict[str, Any]] = []
     for each in candidates:
         known = stored.get(each.key)
         if each.key in decided:
             seen.append(decided[each.key])
         elif known is None:
-            inserts.append(_values(each) | {"stream": stream, "key": each.key})
+            inserts.append(_values(each, seals) | {"stream": stream, "key": each.key})
         elif each.stands_as(known) and meets_another(each, known, stored):
             updates.append({"unit": known.id, "revision": known.revision} | collided(known))
+            restored += row_again(each, known, seals)
         elif each.stands_as(known):
-            again = reopen and not each.problem and known.reason not in _NEVER_REOPENED
+            wanted = reopen or known.reason == PAYLOAD_PURGED
+            again = wanted and not each.problem and known.reason not in _NEVER_REOPENED
+            if again or known.state not in _FINAL:
+                restored += row_again(each, known, seals)
             (reopened if again else seen).append(known.id)
         elif older(each, known, now=now, slack=slack, began=began) or outlived(each, known, run_id):
             stale.append(known.id)
         elif collides(each, known, run_id):
             updates.append({"unit": known.id, "revision": known.revision} | collided(known))
-            inserts.extend(_second(connection, each, stream))
+            inserts.extend(_second(connection, each, stream, seals))
         else:
             if known.reason == SUPERSEDED:
                 take_back(connection, known, now=now)
             updates.append(
-                {"unit": known.id, "revision": known.revision + 1} | _update(each, known)
+                {"unit": known.id, "revision": known.revision + 1} | _update(each, known, seals)
             )
     _write(connection, inserts, updates, stamp)
+    put_back(connection, restored)
     _touch(connection, [*seen, *stale], stamp, state=None)
     _touch(connection, reopened, stamp, state=State.PENDING)
     return Landed(
@@ -153,11 +167,11 @@ def land(
     )
 
 
-def _take_turns(connection: sa.Connection, stream: str) -> None:
+def take_turns(connection: sa.Connection, stream: str) -> None:
     """One landing of a stream at a time: a backfill and an incremental pull may meet.
 
-    Both would find a key absent and insert it, and the second would fail. SQLite's writers take
-    turns by themselves.
+    Both would find a key absent and insert it, and the second would fail. A purge would drop a
+    row that a landing has just found there. SQLite's writers take turns by themselves.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LANDING, _number(stream))))
@@ -171,7 +185,7 @@ def _number(stream: str) -> int:
 def unseen(connection: sa.Connection, stream: str, rows: Iterable[LandingRow]) -> int:
     """How many of ``rows`` would change the account: what a probe has to know, nothing written."""
     candidates = _candidates(rows)
-    stored = _stored(connection, stream, [each.key for each in candidates])
+    stored = stored_units(connection, stream, [each.key for each in candidates])
     return sum(
         each.key not in stored or not each.stands_as(stored[each.key]) for each in candidates
     )
@@ -218,27 +232,6 @@ def _candidates(rows: Iterable[LandingRow]) -> list[_Candidate]:
     return settled
 
 
-def _stored(connection: sa.Connection, stream: str, keys: Sequence[str]) -> dict[str, Any]:
-    columns = (
-        units.c.id,
-        units.c.key,
-        units.c.row_hash,
-        units.c.revision,
-        units.c.changed_at,
-        units.c.deleted,
-        units.c.archived,
-        units.c.merged_into,
-        units.c.reason,
-        units.c.seen_run,
-        units.c.landed_at,
-    )
-    found: dict[str, Any] = {}
-    for part in chunked(keys):
-        query = sa.select(*columns).where(units.c.stream == stream, units.c.key.in_(part))
-        found.update((row.key, row) for row in connection.execute(query))
-    return found
-
-
 def _began(connection: sa.Connection, sweep: int | None) -> int | None:
     if sweep is None:
         return None
@@ -247,13 +240,13 @@ def _began(connection: sa.Connection, sweep: int | None) -> int | None:
     )
 
 
-def _values(each: _Candidate) -> dict[str, Any]:
+def _values(each: _Candidate, seals: Seals) -> dict[str, Any]:
     state = State.QUARANTINED if each.problem else State.PENDING
     return {
         "state": state.value,
         "revision": 1,
-        "row_hash": each.hash,
-        "payload": pack(each.json),
+        "row_hash": seals.mask(each.hash),
+        "payload": pack(each.json, seals),
         "changed_at": each.changed_at,
         "deleted": each.deleted,
         "archived": each.archived,
@@ -262,8 +255,8 @@ def _values(each: _Candidate) -> dict[str, Any]:
     }
 
 
-def _update(each: _Candidate, known: Any) -> dict[str, Any]:
-    values = _values(each)
+def _update(each: _Candidate, known: Any, seals: Seals) -> dict[str, Any]:
+    values = _values(each, seals)
     del values["revision"]
     if each.deleted:
         values["payload"] = None  # keep the last living row, which names the resources; see _write
@@ -272,13 +265,15 @@ def _update(each: _Candidate, known: Any) -> dict[str, Any]:
     return values
 
 
-def _second(connection: sa.Connection, each: _Candidate, stream: str) -> list[dict[str, Any]]:
+def _second(
+    connection: sa.Connection, each: _Candidate, stream: str, seals: Seals
+) -> list[dict[str, Any]]:
     """The other row of a collision across pages, under a key of its own, unless it has one."""
     key = beside(each.key, each.hash)
-    if _stored(connection, stream, [key]):
+    if stored_units(connection, stream, [key]):
         return []
     each.problem = DUPLICATE_KEY
-    return [_values(each) | {"stream": stream, "key": key}]
+    return [_values(each, seals) | {"stream": stream, "key": key}]
 
 
 def _write(
@@ -292,6 +287,10 @@ def _write(
         for values in inserts:
             values |= {"landed_at": stamp.now, **seen}
         connection.execute(sa.insert(units), inserts)
+    seals = seals_of(connection)
+    for values in updates:
+        if len(values["row_hash"]) == BARE_BYTES:  # of a unit that collided: as it was compared
+            values["row_hash"] = seals.mask(values["row_hash"])
     written = ("state", "revision", "row_hash", "changed_at", "deleted", "archived")
     changed: dict[str, Any] = {
         **{name: sa.bindparam(name) for name in (*written, "merged_into", "reason")},

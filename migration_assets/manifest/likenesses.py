@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from migration_assets.manifest.dead_letters import Choice
 from migration_assets.manifest.records import State, chunked
 from migration_assets.manifest.schema import decisions, likenesses, targets, units
+from migration_assets.manifest.sealing import BARE_BYTES, seals_of
 
 PROBABLE_DUPLICATE = "probable-duplicate"
 """Reason of a unit that may be the same person as another; the field says by which rule."""
@@ -38,12 +39,14 @@ class Likenesses:
 
     def note(self, found: Mapping[int, Iterable[tuple[str, bytes]]]) -> None:
         """Replace what is known of some units by what was found, as (rule, print)."""
-        rows = [
-            {"unit_id": unit, "rule": rule, "print": print_}
-            for unit, alike in found.items()
-            for rule, print_ in set(alike)
-        ]
         with self._write() as connection:
+            seals = seals_of(connection)
+            rows = [
+                {"unit_id": unit, "rule": rule, "print": seals.mask(print_)}
+                for unit, alike in found.items()
+                for rule, print_ in set(alike)
+            ]
+            mask_likenesses(connection)  # under two keys alike would not look alike
             for part in chunked(found):
                 connection.execute(sa.delete(likenesses).where(likenesses.c.unit_id.in_(part)))
             if rows:
@@ -100,9 +103,10 @@ class Likenesses:
             sa.select(likenesses).join(units, units.c.id == likenesses.c.unit_id).where(_stands())
         )
         with self._read() as connection:
-            for part in chunked({print_ for _rule, print_ in wanted}):
+            seals = seals_of(connection)
+            for part in chunked({seals.mask(print_) for _rule, print_ in wanted}):
                 for row in connection.execute(query.where(likenesses.c.print.in_(part))):
-                    name = (row.rule, bytes(row.print))
+                    name = (row.rule, seals.unmask(bytes(row.print)))
                     if name in wanted:
                         found.setdefault(name, set()).add(row.unit_id)
         return found
@@ -115,6 +119,32 @@ class Likenesses:
                 query = sa.select(units.c.id).where(units.c.id.in_(part), _sent_on())
                 found.update(connection.execute(query).scalars())
         return found
+
+
+def mask_likenesses(connection: sa.Connection) -> int:
+    """Mask with the newest key those that are not yet; returns how many: none, but after a change.
+
+    Raises:
+        Permanent: some are masked with a key that is not set.
+    """
+    seals = seals_of(connection)
+    if seals.newest is None:
+        last = connection.execute(sa.select(likenesses.c.print).limit(1)).scalar()
+        seals.refuse_strange(last)
+        return 0
+    begins, ends = seals.newest, seals.newest + b"\xff" * BARE_BYTES
+    stale = sa.or_(likenesses.c.print < begins, likenesses.c.print > ends)  # both by the index
+    masked = 0
+    while some := connection.execute(sa.select(likenesses.c.print).where(stale).limit(500)).all():
+        olds = {bytes(row.print) for row in some}
+        connection.execute(
+            sa.update(likenesses)
+            .where(likenesses.c.print == sa.bindparam("old", type_=sa.LargeBinary))
+            .values(print=sa.bindparam("new", type_=sa.LargeBinary)),
+            [{"old": each, "new": seals.mask(seals.unmask(each))} for each in olds],
+        )
+        masked += len(olds)
+    return masked
 
 
 def _sent_on() -> sa.ColumnElement[bool]:

@@ -18,7 +18,7 @@ from migration_assets.manifest import marks as marking
 from migration_assets.manifest.contents import Contents
 from migration_assets.manifest.dead_letters import exceptions
 from migration_assets.manifest.decisions import Decisions
-from migration_assets.manifest.engine import open_engine, reading
+from migration_assets.manifest.engine import reading
 from migration_assets.manifest.finished import Finished
 from migration_assets.manifest.history import History
 from migration_assets.manifest.leases import Lease
@@ -26,6 +26,7 @@ from migration_assets.manifest.likenesses import Likenesses
 from migration_assets.manifest.open_work import OpenWork, open_work
 from migration_assets.manifest.outages import Database
 from migration_assets.manifest.pauses import Pauses
+from migration_assets.manifest.protection import open_sealed, protection
 from migration_assets.manifest.reconciliations import Reconciliations
 from migration_assets.manifest.records import (
     Absent,
@@ -59,13 +60,17 @@ class Manifest:
         clock: Clock,
         sleep: Callable[[float], None] = time.sleep,
         new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
+        keys: Sequence[str] = (),
     ) -> None:
-        """Open as ``engine.open_engine`` does; ``sleep`` is for a database that is away."""
-        engine = open_engine(url)
+        """Open as ``protection.open_sealed`` does; ``sleep`` is for a database that is away."""
+        engine = open_sealed(url, keys)
         self._engine = Database(engine, sleep)
         self._read = Database(reading(engine), sleep)
         self._clock = clock
         self._new_uuid = new_uuid
+        self.contents = Contents(self._read)
+        self.finished = Finished(self._read.begin)
+        self.protection = protection(self._engine, self._read, self._now)
 
     def close(self) -> None:
         """Give back the connections."""
@@ -114,19 +119,9 @@ class Manifest:
         return Pauses(self._engine, self._read, self._now)
 
     @property
-    def finished(self) -> Finished:
-        """What certain runs brought to its end."""
-        return Finished(self._read.begin)
-
-    @property
     def holders(self) -> leasing.Holders:
         """Who holds which lease."""
         return leasing.Holders(self._engine.begin, self._read.begin, self._now)
-
-    @property
-    def contents(self) -> Contents:
-        """What landed rows hold, in bulk and read only."""
-        return Contents(self._read)
 
     @property
     def reconciliations(self) -> Reconciliations:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from migration_assets.manifest.records import Settlement, Target, chunked
 from migration_assets.manifest.schema import targets
+from migration_assets.manifest.sealing import seals_of
 
 
 def intend_targets(connection: sa.Connection, wanted: Iterable[tuple[int, Target]]) -> None:
@@ -32,8 +33,9 @@ def intend_targets(connection: sa.Connection, wanted: Iterable[tuple[int, Target
     ]
     if rows:
         connection.execute(_insert_or_take_over(connection), rows)
+    seals = seals_of(connection)
     sent = [
-        {"at_token": each.token, "more": f" {print_}"}
+        {"at_token": each.token, "more": f" {seals.mask_print(print_)}"}
         for _unit_id, each in listed
         for print_ in each.sent
     ]
@@ -91,6 +93,7 @@ def confirm_targets(
 
 def _confirm(connection: sa.Connection, owned: list[tuple[int, Target]], now: int) -> int:
     """Update the targets that are there; returns how many."""
+    seals = seals_of(connection)
     updated = connection.execute(
         sa.update(targets)
         .where(targets.c.token == sa.bindparam("at_token"))
@@ -113,7 +116,7 @@ def _confirm(connection: sa.Connection, owned: list[tuple[int, Target]], now: in
                 "new_unit": unit_id,
                 "new_id": target.fhir_id,
                 "new_version": target.version_id,
-                "new_fingerprint": target.fingerprint,
+                "new_fingerprint": seals.mask_print(target.fingerprint),
                 "new_deleted": target.deleted,
             }
             for unit_id, target in owned

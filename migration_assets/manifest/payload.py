@@ -1,7 +1,8 @@
-"""A row as bytes: canonical JSON, compressed; and its hash.
+"""A row as bytes: canonical JSON, compressed, sealed where a key is set; and its hash.
 
 Keys are sorted, so that a source that reorders them has not changed a row, and so that one
-serialisation serves both hash and payload.
+serialisation serves both hash and payload. A purged payload is empty: the row is gone, its hash is
+not.
 """
 
 import hashlib
@@ -11,6 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import orjson
+
+from migration_assets.manifest.sealing import OPEN, Seals
 
 _LEVEL = 1  # rows are small: a higher level costs CPU on every row and saves little
 
@@ -52,14 +55,31 @@ def row_hash(canonical_json: bytes) -> bytes:
     return hashlib.blake2b(canonical_json, digest_size=16).digest()
 
 
-def pack(canonical_json: bytes) -> bytes:
+class Purged:
+    """What stands for a row whose payload was dropped: its outcome was proved long ago."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "<purged row>"
+
+
+PURGED = Purged()
+NO_PAYLOAD = b""
+"""What is stored for it."""
+
+
+def pack(canonical_json: bytes, seals: Seals = OPEN) -> bytes:
     """The payload as it is stored."""
-    return zlib.compress(canonical_json, _LEVEL)
+    return seals.seal(zlib.compress(canonical_json, _LEVEL))
 
 
-def unpack(payload: bytes) -> Any:
-    """The row a stored payload holds."""
-    text = zlib.decompress(payload)
+def unpack(payload: bytes, seals: Seals = OPEN) -> Any:
+    """The row a stored payload holds, or ``PURGED``. Raises Permanent as ``Seals.unseal``."""
+    if payload == NO_PAYLOAD:
+        return PURGED
+    text = zlib.decompress(seals.unseal(payload))
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:  # escaped lone surrogates: valid for the stdlib only

@@ -61,6 +61,12 @@ class Remapping:
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def count_purged(self, stream: str, version: str) -> int:
+        """How many more there would be, had their rows not been purged."""
+        query = sa.select(sa.func.count()).where(_outdated(stream, version, purged=True))
+        with self._reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def reopen_outdated(self, stream: str, version: str) -> int:
         """Make the units pending that a mapping of another version settled; returns how many."""
         with self._begin() as connection:
@@ -120,8 +126,11 @@ def _held() -> sa.Label[bool]:
     )
 
 
-def _outdated(stream: str, version: str) -> sa.ColumnElement[bool]:
+def _outdated(stream: str, version: str, *, purged: bool = False) -> sa.ColumnElement[bool]:
+    """Settled by a mapping of another version; a row that was purged cannot be mapped again."""
+    size = sa.func.length(units.c.payload)
     return sa.and_(
+        size == 0 if purged else size > 0,
         units.c.stream == stream,
         units.c.state != State.PENDING.value,
         units.c.mapping_version.is_not(None),

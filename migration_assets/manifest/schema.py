@@ -4,6 +4,22 @@ Belongs here: table definitions and what each column means. Does not belong here
 Times are UTC microseconds since 1970 in a BIGINT: the same on SQLite and PostgreSQL, comparable,
 and a third of the size of an ISO text. State and reason codes are short texts, not enums, so that
 a new one needs no schema change.
+
+Where patient data is at rest, column by column (``sealing`` says what a key protects):
+
+- ``units.payload`` is the row, in full; only its last version, and none once it is purged;
+- ``units.row_hash``, ``targets.fingerprint``, ``targets.sent`` and ``likenesses.print`` are
+  computed from content and could be guessed at: with a key set they are masked;
+- keys and identifiers name a person without telling anything of them, and stand in the clear:
+  ``units.key`` and ``merged_into``, ``parents.parent``, the tokens (type|system|key) in
+  ``targets.token``, ``attempts.token`` and ``units.awaiting``; so do Medplum's ids and versions;
+- ``units.reason`` and ``field``, and those of ``decisions``: our codes and element paths; row
+  models name no element after a value. ``attempts.outcome`` is an issue code, never its text;
+- ``decisions.note``, ``owner``, ``approver``, and ``pauses.note``: what people write. The command
+  asks them for no patient data; nothing checks it, nothing seals it;
+- the rest is times, counts, numbers of runs, labels and policies.
+
+Undoing keeps no content: it asks Medplum's history. Dead letters are units, in the same columns.
 """
 
 import sqlalchemy as sa
@@ -38,8 +54,8 @@ units = sa.Table(
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),  # pending, or a disposition
     sa.Column("revision", sa.Integer, nullable=False),  # +1 with each changed content
-    sa.Column("row_hash", sa.LargeBinary(16), nullable=False),
-    sa.Column("payload", sa.LargeBinary, nullable=False),  # compressed JSON, the row as it came
+    sa.Column("row_hash", sa.LargeBinary(16), nullable=False),  # masked: 21 bytes
+    sa.Column("payload", sa.LargeBinary, nullable=False),  # the row as it came; empty: purged
     sa.Column("changed_at", sa.BigInteger),  # by the source's cursor field
     sa.Column("deleted", sa.Boolean, nullable=False),
     sa.Column("archived", sa.Boolean, nullable=False, server_default=sa.false()),
@@ -220,4 +236,18 @@ ledgers = sa.Table(  # numbers that processes change in turns, as the room that 
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("written_at", sa.BigInteger, nullable=False),
+)
+
+custody = sa.Table(  # what was done to payloads as a whole
+    "custody",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("act", sa.Text, nullable=False),  # sealed, purged
+    sa.Column("stream", sa.Text),  # None: all
+    sa.Column("terms", sa.Text, nullable=False),  # the retention, or the name of the key
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("started_at", sa.BigInteger, nullable=False),
+    sa.Column("finished_at", sa.BigInteger),  # None: cut off, or under way
+    sa.Column("rows", sa.BigInteger, nullable=False),  # done so far
+    sa.Column("bytes", sa.BigInteger, nullable=False),
 )

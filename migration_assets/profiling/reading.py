@@ -22,11 +22,13 @@ def profile_landed(
     """The profile of the rows on account; of ``sample`` of them, drawn by ``seed``, if given."""
     counts = manifest.contents.counts()
     total, deleted = counts.get(stream, (0, 0))
+    purged = manifest.contents.purged(stream)
+    but = f", but {purged:,} that were purged" if purged else ""
     if sample is None:
-        origin = Origin("every row on account", total, deleted)
+        origin = Origin(f"every row on account{but}", total, deleted)
         chunks = manifest.contents.rows(stream)
     else:
-        origin = Origin(f"{sample:,} rows on account drawn by seed {seed}", total, deleted)
+        origin = Origin(f"{sample:,} rows on account drawn by seed {seed}{but}", total, deleted)
         chunks = manifest.contents.sample(stream, size=sample, seed=seed)
     references = ReferenceTally(counts, manifest.contents.keys_known)
     return profile(stream, origin, map(_landed, chunks), references)
