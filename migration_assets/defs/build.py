@@ -56,7 +56,10 @@ def build_definitions(
                 for each in found
             ),
         ],
-        asset_checks=[freshness_check(found), *(reconciling_check(each) for each in found)],
+        asset_checks=[
+            *(freshness_check(each) for each in found),
+            *(reconciling_check(each) for each in found),
+        ],
         jobs=[job, sweeping, reconciling, purging],
         sensors=[change_sensor(found, partitions, job), freshness_sensor(found)],
         schedules=[

@@ -50,27 +50,24 @@ def freshness(
         )
 
 
-def freshness_check(mappings: Sequence[Mapping[Any]]) -> dg.AssetChecksDefinition:
-    """The check of each type's freshness, to be asked for at any time."""
-    by_key = {asset_key(each.resource_type): each for each in mappings}
-    description = (
-        "The source was asked for news within MIGRATION_FRESH_SECONDS and all of it was read; "
-        "what has no news is fresh as long as it is asked."
-    )
+def freshness_check(mapping: Mapping[Any]) -> dg.AssetChecksDefinition:
+    """The check of a type's freshness, to be asked for at any time."""
 
     @dg.multi_asset_check(
-        name="freshness",
-        specs=[dg.AssetCheckSpec(FRESH, asset=key, description=description) for key in by_key],
-        can_subset=True,
+        name=f"freshness__{mapping.resource_type}",
+        specs=[
+            dg.AssetCheckSpec(
+                FRESH,
+                asset=asset_key(mapping.resource_type),
+                description="The source was asked for news within MIGRATION_FRESH_SECONDS and all "
+                "of it was read; what has no news is fresh as long as it is asked.",
+            )
+        ],
     )
-    def _check(
-        context: dg.AssetCheckExecutionContext, connections: dg.ResourceParam[Connections]
-    ) -> Iterator[dg.AssetCheckResult]:
-        chosen = {each.asset_key for each in context.selected_asset_check_keys}
-        wanted = [each for key, each in by_key.items() if key in chosen]
+    def _check(connections: dg.ResourceParam[Connections]) -> Iterator[dg.AssetCheckResult]:
         with connections.manifest() as manifest:
-            for mapping, claim in freshness(connections, manifest, wanted, connections.clock()):
-                yield result(FRESH, mapping.resource_type, claim)
+            for each, claim in freshness(connections, manifest, [mapping], connections.clock()):
+                yield result(FRESH, each.resource_type, claim)
 
     return _check
 

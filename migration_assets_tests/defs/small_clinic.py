@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ class SmallClinic:
     folder: Path
     monkeypatch: pytest.MonkeyPatch
     types: tuple[str, ...] = ("Organization", "Patient")
+    ahead: timedelta = timedelta(0)
+    """How far our own clock goes ahead of what time it is."""
 
     def setting(self, name: str, value: object) -> None:
         """Set a setting."""
@@ -73,7 +76,7 @@ class SmallClinic:
     @property
     def connections(self) -> Connections:
         """What the settings say now."""
-        return Connections(read_settings(None))
+        return Connections(read_settings(None), clock=lambda: datetime.now(UTC) + self.ahead)
 
     @property
     def definitions(self) -> dg.Definitions:
@@ -98,6 +101,28 @@ class SmallClinic:
         return self.definitions.resolve_job_def(name).execute_in_process(
             instance=self.instance, raise_on_error=False, **options
         )
+
+    def check(self, kind: str, name: str) -> dg.AssetCheckEvaluation:
+        """Execute one check by itself, as its button in the UI does."""
+        chosen = dg.AssetCheckKey(asset_key(kind), name)
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        only = job.get_subset(asset_selection=set(), asset_check_selection={chosen})
+        return checked(only.execute_in_process(instance=self.instance), kind, name)
+
+    def tick(self, sensor: str, cursor: str | None = None) -> dg.SensorResult:
+        """Evaluate a sensor, and write down the asset events it reports, as the daemon does."""
+        made = self.definitions
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            definitions=made,
+            resources={"connections": self.connections},
+            cursor=cursor,
+        )
+        said = made.resolve_sensor_def(sensor)(context)
+        assert isinstance(said, dg.SensorResult)
+        for event in said.asset_events:
+            self.instance.report_runless_asset_event(event)
+        return said
 
     def say(self, command: str) -> str:
         """Run a command as it was printed; what it says."""

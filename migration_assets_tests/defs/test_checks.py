@@ -1,21 +1,14 @@
 """Checks as claims: green is proved, red says what mends it, and what it says mends it."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import dagster as dg
 import pytest
 
-from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
 from migration_assets_tests.defs.small_clinic import (
     BAD,
-    CLIENT,
-    SECRET,
     SmallClinic,
     checked,
     commands,
     numbers,
-    small_clinic,
 )
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
@@ -42,22 +35,6 @@ MAPPING = Mapping(
     examples=({{"id": "W1", "name": "One"}},),
 )
 """
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with start_sandbox(
-        None, client_id=CLIENT, client_secret=SECRET, quota_per_minute=10_000_000
-    ) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def clinic(
-    tmp_path: Path, running: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[SmallClinic]:
-    with small_clinic(tmp_path, running, monkeypatch) as made:
-        yield made
 
 
 def test_pending_rows_are_told_and_settled_by_the_command_that_is_named(

@@ -1,45 +1,21 @@
 """Checks that ask Medplum: by themselves they compare, and beside a materialization they recall."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import dagster as dg
 import orjson
-import pytest
 
 from migration_assets.defs.incremental import JOB
 from migration_assets.defs.keys import asset_key
 from migration_assets.defs.reconciling import RECONCILE_JOB
 from migration_assets.defs.sweeps import SWEEP_JOB
-from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
 from migration_assets.medplum.bundles import bundle_json
 from migration_assets_tests.defs.small_clinic import (
-    CLIENT,
-    SECRET,
     SmallClinic,
     checked,
     numbers,
-    small_clinic,
 )
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 HELD, UNIQUE = "medplum_holds_what_the_manifest_says", "identifiers_unique"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with start_sandbox(
-        None, client_id=CLIENT, client_secret=SECRET, quota_per_minute=10_000_000
-    ) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def clinic(
-    tmp_path: Path, running: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[SmallClinic]:
-    with small_clinic(tmp_path, running, monkeypatch) as made:
-        yield made
 
 
 def meddle(clinic: SmallClinic, *, delete: str = "", twin_of: str = "") -> None:
