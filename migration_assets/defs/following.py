@@ -184,21 +184,18 @@ class _Tick:
         if run is None or run.run_id == state.counted:
             return
         state.counted = run.run_id
-        if run.status is dg.DagsterRunStatus.SUCCESS:
-            state.recover([EVERYTHING, *state.resting])
-        if run.status is not dg.DagsterRunStatus.FAILURE:
-            return
         by_step = {op_name(each): each.stream for each in self.mappings}
         steps = {
             by_step.get(each.step_key, ""): each.status.value if each.status else ""
             for each in instance.get_run_step_stats(run.run_id)
         }
-        failed = [stream for stream, status in steps.items() if stream and status == "FAILURE"]
         state.recover(stream for stream, status in steps.items() if status == "SUCCESS")
-        for stream in failed or [EVERYTHING]:
-            state.fail(stream, now, by_run=True)
-        if failed:
+        failed = [stream for stream, status in steps.items() if stream and status == "FAILURE"]
+        if run.status is dg.DagsterRunStatus.SUCCESS or failed:
             state.recover([EVERYTHING])
+        if run.status is dg.DagsterRunStatus.FAILURE:
+            for stream in failed or [EVERYTHING]:
+                state.fail(stream, now, by_run=True)
 
     def _observations(
         self, state: BackOff, answers: Sequence[Probed], now: datetime
