@@ -11,8 +11,8 @@ import dagster as dg
 
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.defs.assets import migration_asset
-from migration_assets.defs.freshness import freshness_check, freshness_sensor
 from migration_assets.defs.following import change_sensor
+from migration_assets.defs.freshness import freshness_check, freshness_sensor
 from migration_assets.defs.incremental import incremental_job, nightly_schedule
 from migration_assets.defs.partitions import change_time_partitions
 from migration_assets.defs.pools import pool_name
