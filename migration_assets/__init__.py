@@ -19,6 +19,7 @@ remapping       landed rows under a new mapping version
 rehearsing      what a run would do, nothing written (``rehearsed_rows``)
 preparation     one unit: row, mapping, validation, fingerprint
 resolution      references made literal; identifiers two units claim
+relinking       whoever refers to what is under another id now, sent again
 settling        Medplum's answers become dispositions
 mapping         the words a mapping file is written with
 adoption        which phase a type is in, and what that permits

@@ -26,6 +26,7 @@ from migration_assets.pausing import note_landed, note_passed, note_settled, ref
 from migration_assets.polling import note_current
 from migration_assets.preparation import Prepared, member_token, prepare
 from migration_assets.probable_duplicates import hold
+from migration_assets.relinking import relink
 from migration_assets.resolution import release, resolve, without_collisions
 from migration_assets.run import SETTLE_LAG, Run, Way, Window
 from migration_assets.settling import settlement
@@ -162,6 +163,7 @@ def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Wo
                 run.manner, authority=standing.authority.value if standing.authority else None
             ),
         )
+        relink(run.manifest, mapping)
         release(run.manifest, run.fhir, mapping.stream)
         only = _only(run, mapping, subset)
         while True:

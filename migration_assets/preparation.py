@@ -48,6 +48,8 @@ class Prepared:
     """Element paths that may wait for their target, as the mapping declares."""
     awaiting: str | None = None
     """Token of a back-reference's target, without which the submission goes out for now."""
+    borrowed: tuple[tuple[str, str], ...] = ()
+    """What it is linked to that nobody on account owns: token and Medplum id."""
 
     @cached_property
     def references(self) -> dict[ConditionalReference, list[FoundReference]]:

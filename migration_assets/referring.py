@@ -7,12 +7,11 @@ somebody else wrote to Medplum may refer to anything.
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from typing import Any
 
-from migration_assets.manifest import Manifest, Unit, token
+from migration_assets.manifest import Manifest, Unit
 from migration_assets.mapping import Mapping as RowMapping
-from migration_assets.preparation import Prepared, prepare
+from migration_assets.relinking import references_of
 
 _CHUNK = 500
 
@@ -50,14 +49,4 @@ class Referred:
 
     def _references(self, unit: Unit) -> set[str]:
         mapping = self._by_stream.get(unit.stream)
-        # Without its targets and its deletion: all of it, as if it were to be written anew.
-        anew = replace(unit, targets=(), deleted=False)
-        made = prepare(mapping, anew) if mapping is not None else None
-        if not isinstance(made, Prepared):
-            return set()
-        return {
-            token(found.target.resource_type, found.target.system, found.target.value)
-            for references in made.references.values()
-            for found in references
-            if found.target not in made.references
-        }
+        return references_of(mapping, unit) if mapping is not None else set()

@@ -97,6 +97,9 @@ def resolve(
         if name in known
     }
     doubled = _look_up(fhir, [each for each in wanted if each not in literals], literals)
+    borrowed = {
+        each: name for each, name in wanted.items() if each in literals and name not in known
+    }
     ready: list[Prepared] = []
     for each, references in zip(due, outward, strict=True):
         missing = [found for found in references if found[1].target not in literals]
@@ -119,8 +122,23 @@ def resolve(
         if isinstance(first_pass, Settlement):
             held.append(first_pass)
         else:
-            ready.append(_with_literals(first_pass, literals) if references else first_pass)
+            linked = _with_literals(first_pass, literals) if references else first_pass
+            ready.append(_with_borrowed(linked, references, borrowed, literals))
     return ready, held
+
+
+def _with_borrowed(
+    prepared: Prepared,
+    references: list[tuple[Member, FoundReference]],
+    borrowed: dict[ConditionalReference, str],
+    literals: dict[ConditionalReference, str],
+) -> Prepared:
+    """The same, with what it is linked to that is only known by search."""
+    linked = {found.target for _member, found in references} & borrowed.keys()
+    if not linked:
+        return prepared
+    ids = sorted((borrowed[each], literals[each].partition("/")[2]) for each in linked)
+    return replace(prepared, borrowed=tuple(ids))
 
 
 def _may_follow(prepared: Prepared, missing: tuple[Member, FoundReference]) -> bool:

@@ -32,6 +32,7 @@ def settlement(prepared: Prepared, delivered: Delivered) -> Settlement:
         mapping_version=prepared.mapping_version,
         attempts=tuple(_attempt(each) for each in delivered.answers),
         targets=_written(prepared, delivered) if written else _doubted(delivered),
+        borrowed=prepared.borrowed if written else (),
     )
 
 

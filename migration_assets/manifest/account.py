@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from migration_assets.manifest.leases import Lease, renewed, taken_over
+from migration_assets.manifest.moves import note_borrowed
 from migration_assets.manifest.outages import Database
 from migration_assets.manifest.ownership import confirm_targets
 from migration_assets.manifest.payload import unpack
@@ -170,6 +171,7 @@ def settle(
     listed = list(settlements)
     append_attempts(connection, listed, run_id=run_id, now=now, repeated=repeated)
     confirm_targets(connection, listed, now=now)
+    note_borrowed(connection, listed)
     if not listed:
         return 0
     result = connection.execute(

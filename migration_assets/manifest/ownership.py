@@ -49,9 +49,7 @@ def intend_targets(connection: sa.Connection, wanted: Iterable[tuple[int, Target
 
 
 def _insert_or_take_over(connection: sa.Connection) -> Any:
-    # The same words on both databases, in two modules.
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(targets)
+    insert = insert_into(connection, targets)
     return insert.on_conflict_do_update(
         index_elements=[targets.c.token],
         set_={
@@ -66,6 +64,12 @@ def _insert_or_take_over(connection: sa.Connection) -> Any:
         },
         where=targets.c.deleted.is_(True),
     )
+
+
+def insert_into(connection: sa.Connection, table: sa.Table) -> Any:
+    """An INSERT that may meet what is there: the same words on both databases, in two modules."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
 
 
 def former_ids(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, str]:
@@ -102,9 +106,7 @@ def _confirm(connection: sa.Connection, owned: list[tuple[int, Target]], now: in
             fhir_id=sa.bindparam("new_id", type_=sa.Text),
             version_id=sa.bindparam("new_version"),
             fingerprint=sa.bindparam("new_fingerprint"),
-            former_id=sa.case(
-                (sa.bindparam("new_id", type_=sa.Text).is_(None), targets.c.former_id)
-            ),
+            former_id=_former_id(),
             deleted=sa.bindparam("new_deleted"),
             sent=None,
             overwrites=None,
@@ -123,6 +125,17 @@ def _confirm(connection: sa.Connection, owned: list[tuple[int, Target]], now: in
         ],
     )
     return updated.rowcount
+
+
+def _former_id() -> sa.Case[Any]:
+    """Where it is not under the id it had: that one, until whoever refers to it is told."""
+    now = sa.bindparam("new_id", type_=sa.Text)
+    before = sa.func.coalesce(targets.c.fhir_id, targets.c.former_id)
+    return sa.case(
+        (now.is_(None), targets.c.former_id),
+        (before != now, before),
+        (targets.c.former_id != now, targets.c.former_id),
+    )
 
 
 def known_ids(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, str]:

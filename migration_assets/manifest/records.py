@@ -196,6 +196,7 @@ class Settlement:
     """A unit's final state, with the attempts that led to it and the targets it now has.
 
     It counts only if the unit still has ``revision``: a row that landed meanwhile stays pending.
+    ``borrowed``: what it was linked to that nobody on account owns, as (token, Medplum id).
     """
 
     unit_id: int
@@ -207,6 +208,7 @@ class Settlement:
     mapping_version: str | None = None
     attempts: tuple[Attempt, ...] = ()
     targets: tuple[Target, ...] = ()
+    borrowed: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from migration_assets.manifest.account import with_targets
 from migration_assets.manifest.collisions import DUPLICATE_KEY, OUTDATED, SUPERSEDED
 from migration_assets.manifest.landing import UNDONE, UNUSABLE_KEY
+from migration_assets.manifest.moves import Moves
 from migration_assets.manifest.records import State, Unit, chunked
 from migration_assets.manifest.schema import units
 from migration_assets.manifest.subsets import Subset, chosen, pending_among
@@ -46,6 +47,11 @@ class Remapping:
     ) -> None:
         self._begin = begin
         self._reading = read
+
+    @property
+    def moves(self) -> Moves:
+        """Resources under another id than the one others were linked to."""
+        return Moves(self._begin, self._reading)
 
     def outdated(
         self, stream: str, version: str, *, after_id: int = 0, limit: int = 500

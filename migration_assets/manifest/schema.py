@@ -101,10 +101,31 @@ targets = sa.Table(
     sa.Column("version_id", sa.Text),
     sa.Column("fingerprint", sa.Text),  # of the content Medplum last confirmed
     sa.Column("sent", sa.Text),  # prints of what was sent since, each after a blank
-    sa.Column("former_id", sa.Text),  # under which it was deleted, while it is intended again
+    sa.Column("former_id", sa.Text),  # under which it was deleted, or others were linked to it
     sa.Column("overwrites", sa.Text),  # version of an edit that a person lets us write over
     sa.Column("deleted", sa.Boolean, nullable=False),
     sa.Column("confirmed_at", sa.BigInteger),
+)
+
+sa.Index(
+    "ix_targets_former_id",
+    targets.c.former_id,
+    sqlite_where=targets.c.former_id.is_not(None),
+    postgresql_where=targets.c.former_id.is_not(None),
+)
+
+borrowed = sa.Table(  # ids that others were linked to when nobody on account owned the resource
+    "borrowed",
+    metadata,
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Column("fhir_id", sa.Text, primary_key=True),
+)
+
+moved = sa.Table(  # resources under another id now, until the units of a stream are linked again
+    "moved",
+    metadata,
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("token", sa.Text, primary_key=True),
 )
 
 attempts = sa.Table(

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from migration_assets import pipeline
 from migration_assets.demo.medplum_sandbox import start_sandbox
 from migration_assets_tests.delivery.clinic import PERSONS, PLACES, ROOMS, STAYS, Living, token_of
 from migration_assets_tests.delivery.machine import SECRET, Migration
 from migration_assets_tests.delivery.plans import Plan, Project
+from migration_assets_tests.delivery.somebody import Deed
 
 pytestmark = pytest.mark.sandbox
 
@@ -104,3 +106,57 @@ def test_a_stay_of_a_patient_who_was_somebody_elses_and_is_gone_stands_as_mapped
             entries=2,
         ),
     )
+
+
+_GONE, _BACK = (PERSONS, "P", None), (PERSONS, "P", _row(place=None))
+_THERE: tuple[Deed, str] = ("create", P)
+_FOUNDED = (PLACES, "A", _row(name="x", founder="P"))
+
+STORIES: dict[str, tuple[Plan, ...]] = {
+    "theirs is deleted, and ours comes": (
+        Plan((_GONE,)),
+        Plan(deeds=(_THERE,)),
+        Plan((_BACK,), (("delete", P),)),
+    ),
+    "theirs is deleted, and ours comes, of a back-reference": (
+        Plan((_GONE, _FOUNDED)),
+        Plan(deeds=(_THERE,)),
+        Plan((_BACK,), (("delete", P),), exclusive=True, whole=False),
+    ),
+    "theirs is deleted, and ours comes in a run that dies": (
+        Plan((_GONE,)),
+        Plan(deeds=(_THERE,)),
+        Plan((_BACK,), (("delete", P),), doom=("settle", 1, True), where=PERSONS),
+    ),
+    "theirs becomes ours": (Plan((_GONE,)), Plan(deeds=(_THERE,)), Plan((_BACK,))),
+    "ours is deleted, theirs comes, and becomes ours with the row that comes back": (
+        Plan(),
+        Plan((_GONE,)),
+        Plan(deeds=(_THERE,)),
+        Plan((_BACK,)),
+    ),
+    "ours is replaced by theirs and deleted with its row, which comes back": (
+        Plan(),
+        Plan(deeds=(("replace", P),)),
+        Plan((_GONE,)),
+        Plan((_BACK,)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_link_leads_to_the_resource_that_took_anothers_place(
+    machine: type[Migration], name: str
+) -> None:
+    """By row, fingerprint and target nothing changed in the stay: it stayed linked to nothing."""
+    first, *further = STORIES[name]
+    _told(machine, Project(), first, *further)
+
+
+def test_the_law_notices_a_link_that_leads_past(
+    machine: type[Migration], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "relink", lambda _manifest, _mapping: 0)
+    first, *further = STORIES["theirs is deleted, and ours comes"]
+    with pytest.raises(AssertionError, match="not as mapped"):
+        _told(machine, Project(), first, *further)
