@@ -50,6 +50,8 @@ class Prepared:
     """Token of a back-reference's target, without which the submission goes out for now."""
     borrowed: tuple[tuple[str, str], ...] = ()
     """What it is linked to that nobody on account owns: token and Medplum id."""
+    named: MappingOf[str, tuple[tuple[str, str], ...]] | None = None
+    """By token, element paths of the references that were made literal, and what they lead to."""
 
     @cached_property
     def references(self) -> dict[ConditionalReference, list[FoundReference]]:
@@ -58,6 +60,18 @@ class Prepared:
             each.reference: find_references(each.body) if each.body else []
             for each in self.submission.members
         }
+
+    def inventory(self, member: Member) -> tuple[tuple[str, str], ...]:
+        """What a member refers to, made literal or not: element path and token of the target."""
+        if self.named is not None:
+            return self.named.get(member_token(member), ())
+        return tuple(
+            (
+                each.path(member.resource_type),
+                token(each.target.resource_type, each.target.system, each.target.value),
+            )
+            for each in self.references.get(member.reference, ())
+        )
 
     def prints(self, member: Member) -> frozenset[str]:
         """What to know a write by, should its answer get lost; nothing for a new resource.

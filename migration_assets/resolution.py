@@ -251,4 +251,8 @@ def _with_literals(
         else each
         for each in prepared.submission.members
     )
-    return replace(prepared, submission=replace(prepared.submission, members=members))
+    return replace(
+        prepared,
+        submission=replace(prepared.submission, members=members),
+        named={member_token(each): prepared.inventory(each) for each in members},
+    )

@@ -96,4 +96,8 @@ def _target(prepared: Prepared, answer: Answer) -> Target:
         answer.version_id,
         prepared.fingerprints.get(name),
         deleted=answer.member.deletes,
+        # What was found and left alone is somebody else's: what it refers to is not known.
+        references=None
+        if answer.member.deletes or (answer.member.create_only and answer.event == "found")
+        else prepared.inventory(answer.member),
     )

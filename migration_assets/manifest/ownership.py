@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from migration_assets.manifest.inventories import keep_references
 from migration_assets.manifest.records import Settlement, Target, chunked
 from migration_assets.manifest.schema import targets
 from migration_assets.manifest.sealing import seals_of
@@ -86,13 +87,14 @@ def former_ids(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, st
 def confirm_targets(
     connection: sa.Connection, settlements: Iterable[Settlement], *, now: int
 ) -> None:
-    """Keep what Medplum confirmed: id, version, fingerprint, or that it was deleted."""
+    """Keep what Medplum confirmed: id, version, fingerprint, references, or that it is deleted."""
     owned = [(each.unit_id, target) for each in settlements for target in each.targets]
     if not owned:
         return
     if _confirm(connection, owned, now) < len(owned):  # not all of them were intended before
         intend_targets(connection, owned)
         _confirm(connection, owned, now)
+    keep_references(connection, (target for _unit, target in owned))
 
 
 def _confirm(connection: sa.Connection, owned: list[tuple[int, Target]], now: int) -> int:

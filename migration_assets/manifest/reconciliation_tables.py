@@ -1,4 +1,4 @@
-"""The tables of the evidence: comparisons with Medplum, and what each of them found.
+"""The tables of the evidence: comparisons with Medplum, what each found, what was delivered.
 
 Belongs here: their definition. Does not belong here: the account itself (``schema``), or queries.
 """
@@ -41,4 +41,11 @@ findings = sa.Table(
     sa.Column("found", sa.Text, nullable=False),
     sa.Column("unit_id", sa.BigInteger),
     sa.UniqueConstraint("reconciliation_id", "once"),
+)
+
+delivered_references = sa.Table(  # of the content Medplum last confirmed; no row: not known
+    "delivered_references",
+    metadata,
+    sa.Column("target_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("named", sa.Text, nullable=False),  # JSON: pairs of element path and token
 )

@@ -16,8 +16,10 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from migration_assets.manifest.inventories import Named, references_of
 from migration_assets.manifest.reconciliation_tables import findings, reconciliations
 from migration_assets.manifest.records import chunked, from_micros, to_micros
+from migration_assets.manifest.repairs import reopen_missing, version_we_wrote
 from migration_assets.manifest.schema import targets, units
 
 
@@ -158,6 +160,20 @@ class Reconciliations:
             rows = connection.execute(query.order_by(targets.c.id).limit(limit))
             return [_held(row) for row in rows]
 
+    def delivered_references(self, numbers: Iterable[int]) -> dict[int, Named]:
+        """What resources were delivered with, by the account's number, as far as it is known."""
+        with self._reading() as connection:
+            return references_of(connection, numbers)
+
+    def named_by(self, tokens: Iterable[str]) -> dict[str, set[str]]:
+        """Tokens that these were delivered with references to, by token."""
+        held = self.held(tokens)
+        known = self.delivered_references(each.id for each in held.values())
+        return {
+            name: {target for _path, target in known.get(each.id, ())}
+            for name, each in held.items()
+        }
+
     # -- evidence -----------------------------------------------------------------------------
 
     def begin(self, started: Reconciliation) -> int:
@@ -225,6 +241,18 @@ class Reconciliations:
         with self._reading() as connection:
             rows = connection.execute(query.order_by(findings.c.id).limit(limit))
             return [_finding(row) for row in rows]
+
+    # -- repairs ------------------------------------------------------------------------------
+
+    def reopen_missing(self, missing: Iterable[tuple[str, str]]) -> list[str]:
+        """Make the units pending whose resources (token, id) are gone; returns their keys."""
+        with self._begin() as connection:
+            return reopen_missing(connection, missing)
+
+    def version_we_wrote(self, name: str, fhir_id: str) -> str | None:
+        """The last version of a resource that an attempt of ours made, if one created it."""
+        with self._reading() as connection:
+            return version_we_wrote(connection, name, fhir_id)
 
     def _counts(self, number: int) -> dict[str, int]:
         query = (

@@ -148,7 +148,8 @@ class Target:
 
     ``sent`` are prints of what was sent since Medplum last confirmed it: after a crash they tell
     our own writes from somebody else's. ``overwrites`` is the version of an edit made in Medplum
-    that a person lets us write over.
+    that a person lets us write over. ``references`` are those it was delivered with, element path
+    and token of what it leads to; None where that is not known.
     """
 
     resource_type: str
@@ -159,6 +160,7 @@ class Target:
     deleted: bool = False
     sent: frozenset[str] = frozenset()
     overwrites: str | None = None
+    references: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True)

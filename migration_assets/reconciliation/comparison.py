@@ -13,27 +13,23 @@ the account did not change meanwhile, is a finding: a run may be writing all the
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from migration_assets.fhir.identifiers import identifier_system
 from migration_assets.manifest import Manifest, token
-from migration_assets.manifest.reconciliations import Finding, Held, Reconciliation
+from migration_assets.manifest.reconciliations import Finding, Held
 from migration_assets.mapping import Mapping, Resource
 from migration_assets.medplum import Fhir
-from migration_assets.medplum.quota import SEARCH_POINTS
-from migration_assets.reconciliation.asking import Asker, system_query
+from migration_assets.reconciliation.asking import Asker
 from migration_assets.reconciliation.cohort import Cohort, drawn, members, type_of
 from migration_assets.reconciliation.differences import differences
 from migration_assets.reconciliation.doubts import Doubts
+from migration_assets.reconciliation.evidence import Tally, begun, kept
 from migration_assets.reconciliation.expectation import Expectations
-from migration_assets.reconciliation.findings import (
-    Checked,
-    Comparison,
-    Kind,
-    examples,
-)
+from migration_assets.reconciliation.findings import Checked, Comparison, Kind
+from migration_assets.reconciliation.joining import beside_account, is_on_account
 from migration_assets.reconciliation.judging import judge, lost
 from migration_assets.reconciliation.seen import Seen
 
@@ -70,45 +66,21 @@ def compare(
     cohort = cohort or Cohort()
     kind = type_of(mapping, cohort)
     asker = fhir if isinstance(fhir, Asker) else Asker(fhir)
-    asked_before = asker.searches
     scope: dict[str, Any] = cohort.as_json()
     if sample is not None:
         scope |= {"sample": sample, "seed": seed}
-    partly = bool(scope)
-    query = (
-        f"{kind}?identifier={identifier_system(kind)}|<key>,…"
-        if partly
-        else f"{kind}?" + "&".join(f"{name}={each}" for name, each in system_query(kind).items())
-    )
-    begun = Reconciliation(
-        id=0,
-        resource_type=kind,
-        checked=(Checked.CONTENT if deep else Checked.IDENTIFIERS).value,
-        scope=scope,
-        query=query,
-        mapping_version=mapping.version,
-        started_at=clock(),
-    )
-    number = manifest.reconciliations.begin(begun)
-    work = _Work(manifest, asker, mapping, kind, number, deep=deep)
-    if partly:
-        _ask_for(work, cohort, sample, seed)
-    else:
-        _walk(work)
-    searches = asker.searches - asked_before
-    evidence = manifest.reconciliations.finish(
-        replace(
-            begun,
-            id=number,
-            finished_at=clock(),
-            searches=searches,
-            points=searches * SEARCH_POINTS,
-            expected=work.expected,
-            found=len(work.seen),
-            notes={name: number for name, number in work.notes.items() if number},
-        )
-    )
-    return Comparison(evidence, examples(manifest, evidence))
+
+    def comparing(number: int) -> Tally:
+        work = _Work(manifest, asker, mapping, kind, number, deep=deep)
+        if scope:
+            _ask_for(work, cohort, sample, seed)
+        else:
+            _walk(work)
+        return Tally(work.expected, len(work.seen), work.notes)
+
+    checked = Checked.CONTENT if deep else Checked.IDENTIFIERS
+    beginning = begun(kind, checked, mapping.version, clock, scope)
+    return kept(manifest, asker, beginning, clock, comparing)
 
 
 @dataclass
@@ -172,7 +144,7 @@ class _Work:
         for held, resource in pairs:
             known = expected.get(held.token)
             if known is not None:
-                paths = [(e.path, e.way) for e in differences(known.resource, resource)]
+                paths = [(e.path, e.way) for e in differences(known, resource)]
             elif self.mapping.create_only or resource["meta"]["versionId"] == held.version_id:
                 continue
             else:
@@ -195,13 +167,10 @@ def _walk(work: _Work) -> None:
 
 def _join(work: _Work, page: list[Resource]) -> None:
     """One page of what Medplum holds, beside the account."""
-    carriers = [(name, each) for each in page for name in _tokens(each, work.kind)]
-    account = work.manifest.reconciliations.held(name for name, _resource in carriers)
     pairs: list[tuple[Held, Resource]] = []
     doubtful: list[str] = []
-    for name, resource in carriers:
-        held = account.get(name)
-        if held is None or not held.live or held.fhir_id != resource["id"]:
+    for name, held, resource in beside_account(work.manifest, work.kind, page):
+        if held is None or not is_on_account(held, resource):
             doubtful.append(name)
         else:
             work.seen.add(held.id)
@@ -237,13 +206,13 @@ def _of_organization(
     wanted = token("Organization", identifier_system("Organization"), cohort.organization)
     for page in pages:
         mentions = work.expectations.mentions(page)
-        yield [each for each in page if each.token == wanted or wanted in mentions[each.token]]
-
-
-def _tokens(resource: Resource, kind: str) -> Iterator[str]:
-    """The tokens by which a resource is known to us: usually one."""
-    system = identifier_system(kind)
-    for each in resource.get("identifier") or ():
-        value = str(each.get("value") or "").strip()
-        if each.get("system") == system and value:
-            yield token(kind, system, value)
+        beyond = work.manifest.reconciliations.named_by(
+            {name for each in mentions.values() for name in each}
+        )
+        yield [
+            each
+            for each in page
+            if each.token == wanted
+            or wanted in mentions[each.token]
+            or any(wanted in beyond.get(name, ()) for name in mentions[each.token])
+        ]

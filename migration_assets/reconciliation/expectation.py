@@ -8,7 +8,7 @@ either has changed since, it is not, and nobody pretends.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from migration_assets.fhir.fingerprints import fingerprint
@@ -20,22 +20,12 @@ from migration_assets.fhir.references import (
     without_items,
 )
 from migration_assets.manifest import Manifest, Target, Unit, token
+from migration_assets.manifest.inventories import Named
 from migration_assets.manifest.reconciliations import Held
+from migration_assets.manifest.records import chunked
 from migration_assets.mapping import Mapping, Resource
 from migration_assets.preparation import Prepared, member_token, prepare
 from migration_assets.reconciliation.asking import Asker
-
-
-@dataclass(frozen=True)
-class Expected:
-    """A resource as it was delivered; ``resource`` has literal references.
-
-    ``references`` are where they stand and what they lead to, ``Type/id``; None where the target
-    is neither on account nor in Medplum.
-    """
-
-    resource: Resource
-    references: tuple[tuple[FoundReference, str | None], ...]
 
 
 class Expectations:
@@ -46,54 +36,76 @@ class Expectations:
         self._asker = asker
         self._mapping = mapping
 
-    def of(self, held: Iterable[Held]) -> dict[str, Expected]:
+    def of(self, held: Iterable[Held]) -> dict[str, Resource]:
         """What each of these was delivered as, by token; unknown ones are left out."""
-        wanted = {each.token for each in held}
+        listed = list(held)
+        wanted = {each.token for each in listed}
         symbolic: dict[str, tuple[Resource, list[FoundReference]]] = {}
-        for unit in self._units(held):
+        for unit in self._units(listed):
             symbolic.update(_delivered(self._mapping, unit, wanted))
-        literals = self._literals(
-            found.target for _resource, references in symbolic.values() for found in references
-        )
+        targets = {
+            each.target: _token(each.target)
+            for _resource, references in symbolic.values()
+            for each in references
+        }
+        known = self.literals(targets.values())
         return {
-            name: Expected(
-                with_references(resource, literals.get, references),
-                tuple((each, literals.get(each.target)) for each in references),
-            )
+            name: with_references(resource, lambda each: known.get(targets[each]), references)
             for name, (resource, references) in symbolic.items()
         }
 
-    def mentions(self, held: Iterable[Held]) -> dict[str, set[str]]:
-        """Tokens that each unit's resources refer to, by the token of the resource held."""
+    def references(self, held: Iterable[Held]) -> dict[str, Named]:
+        """What each of these was delivered with, told from its row, by token."""
         listed = list(held)
-        by_unit = {unit.id: _references(self._mapping, unit) for unit in self._units(listed)}
-        return {each.token: by_unit.get(each.unit_id, set()) for each in listed}
+        wanted = {each.token for each in listed}
+        made: dict[str, Named] = {}
+        for unit in self._units(listed):
+            for name, (body, references) in _delivered(self._mapping, unit, wanted).items():
+                kind = str(body["resourceType"])
+                made[name] = tuple((each.path(kind), _token(each.target)) for each in references)
+        return made
+
+    def mentions(self, held: Iterable[Held]) -> dict[str, set[str]]:
+        """Tokens that each resource refers to: as delivered, or else as its row has it now."""
+        listed = list(held)
+        known = self._manifest.reconciliations.delivered_references(each.id for each in listed)
+        without = [each for each in listed if each.id not in known]
+        by_unit = {unit.id: _references(self._mapping, unit) for unit in self._units(without)}
+        return {
+            each.token: {name for _path, name in known[each.id]}
+            if each.id in known
+            else by_unit.get(each.unit_id, set())
+            for each in listed
+        }
+
+    def literals(self, tokens: Iterable[str]) -> dict[str, str]:
+        """Where references lead: by the account, or else to the one resource Medplum has."""
+        names = set(tokens)
+        made = {
+            name: f"{name.split('|', 1)[0]}/{fhir_id}"
+            for name, fhir_id in self._manifest.known_ids(names).items()
+        }
+        elsewhere: dict[str, dict[str, str]] = {}
+        for name in names - made.keys():
+            kind, _system, key = name.split("|", 2)
+            elsewhere.setdefault(kind, {})[key] = name
+        for kind, keys in elsewhere.items():
+            for key, found in self._asker.carrying(kind, keys).items():
+                if len(found) == 1:
+                    made[keys[key]] = f"{kind}/{found[0]['id']}"
+        return made
 
     def _units(self, held: Iterable[Held]) -> list[Unit]:
         numbers = sorted({each.unit_id for each in held if each.stream == self._mapping.stream})
-        return [each.unit for each in self._manifest.remapping.settled(numbers)]
+        return [
+            each.unit
+            for some in chunked(numbers)
+            for each in self._manifest.remapping.settled(some)
+        ]
 
-    def _literals(
-        self, references: Iterable[ConditionalReference]
-    ) -> dict[ConditionalReference, str]:
-        """Where references lead: by the account, or else to the one resource Medplum has."""
-        names = {each: token(each.resource_type, each.system, each.value) for each in references}
-        known = self._manifest.known_ids(names.values())
-        made = {
-            each: f"{each.resource_type}/{known[name]}"
-            for each, name in names.items()
-            if name in known
-        }
-        elsewhere: dict[str, list[ConditionalReference]] = {}
-        for each in names:
-            if each not in made:
-                elsewhere.setdefault(each.resource_type, []).append(each)
-        for kind, some in elsewhere.items():
-            found = self._asker.carrying(kind, [each.value for each in some])
-            for each in some:
-                if len(found[each.value]) == 1:
-                    made[each] = f"{kind}/{found[each.value][0]['id']}"
-        return made
+
+def _token(target: ConditionalReference) -> str:
+    return token(target.resource_type, target.system, target.value)
 
 
 def _made_anew(mapping: Mapping[Any], unit: Unit) -> Prepared | None:
@@ -148,7 +160,5 @@ def _references(mapping: Mapping[Any], unit: Unit) -> set[str]:
     if prepared is None:
         return set()
     return {
-        token(found.target.resource_type, found.target.system, found.target.value)
-        for references in prepared.references.values()
-        for found in references
+        _token(found.target) for references in prepared.references.values() for found in references
     }

@@ -23,7 +23,7 @@ from migration_assets.run import Run, Window
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.scripted import ORGANIZATIONS, PATIENTS, ScriptedSource
 
-_BACKFILL = 'Organization = "backfill"\nPatient = "backfill"'
+_BACKFILL = 'Organization = "backfill"\nPatient = "backfill"\nEncounter = "backfill"'
 
 
 @dataclass
