@@ -1,7 +1,7 @@
-"""The account itself: which units are open, how each was settled, and what it all adds up to.
+"""The account itself: which units are open, and how each was settled.
 
-Belongs here: reading and settling units, the balance. Does not belong here: landing rows, deciding
-a disposition, or what did not arrive (``dead_letters``).
+Belongs here: reading and settling units. Does not belong here: landing rows, deciding what becomes
+of one, the balance (``tallies``), or what did not arrive (``dead_letters``).
 """
 
 from collections import defaultdict
@@ -10,13 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from migration_assets.manifest.in_bulk import insert_each, update_each
 from migration_assets.manifest.leases import Lease, renewed, taken_over
 from migration_assets.manifest.moves import note_borrowed
 from migration_assets.manifest.outages import Database
 from migration_assets.manifest.ownership import confirm_targets
 from migration_assets.manifest.payload import unpack
 from migration_assets.manifest.records import (
-    Balance,
     Settlement,
     State,
     Target,
@@ -174,18 +174,9 @@ def settle(
     note_borrowed(connection, listed)
     if not listed:
         return 0
-    result = connection.execute(
-        sa.update(units)
-        .where(units.c.id == sa.bindparam("unit"), units.c.revision == sa.bindparam("at_revision"))
-        .values(
-            state=sa.bindparam("new_state"),
-            reason=sa.bindparam("new_reason"),
-            field=sa.bindparam("new_field"),
-            awaiting=sa.bindparam("new_awaiting"),
-            mapping_version=sa.bindparam("new_version"),
-            settled_at=now,
-            settled_run=run_id,
-        ),
+    text, number = sa.Text(), units.c.id.type
+    return update_each(
+        connection,
         [
             {
                 "unit": each.unit_id,
@@ -198,8 +189,22 @@ def settle(
             }
             for each in listed
         ],
+        {"unit": number, "at_revision": number, "new_state": text, "new_reason": text}
+        | {"new_field": text, "new_awaiting": text, "new_version": text},
+        lambda given: (
+            sa.update(units)
+            .where(units.c.id == given("unit"), units.c.revision == given("at_revision"))
+            .values(
+                state=given("new_state"),
+                reason=given("new_reason"),
+                field=given("new_field"),
+                awaiting=given("new_awaiting"),
+                mapping_version=given("new_version"),
+                settled_at=now,
+                settled_run=run_id,
+            )
+        ),
     )
-    return result.rowcount
 
 
 def settle_once(
@@ -261,37 +266,9 @@ def append_attempts(
         for each in settlement.attempts
     ]
     if rows and not (repeated and _are_there(connection, rows[0])):
-        connection.execute(sa.insert(attempts), rows)
+        insert_each(connection, attempts, rows)
 
 
 def _are_there(connection: sa.Connection, row: dict[str, Any]) -> bool:
     same = (attempts.c[name].is_not_distinct_from(value) for name, value in row.items())
     return connection.execute(sa.select(attempts.c.id).where(*same).limit(1)).first() is not None
-
-
-def balances(connection: sa.Connection) -> dict[str, Balance]:
-    """The balance of every stream: one count of all units, and one by state, apart."""
-    totals = connection.execute(
-        sa.select(units.c.stream, sa.func.count().label("n")).group_by(units.c.stream)
-    ).all()
-    states: dict[str, dict[State, int]] = {row.stream: dict.fromkeys(State, 0) for row in totals}
-    by_state = sa.select(units.c.stream, units.c.state, sa.func.count().label("n")).group_by(
-        units.c.stream, units.c.state
-    )
-    for row in connection.execute(by_state):
-        states[row.stream][State(row.state)] = row.n
-    return {row.stream: Balance(row.n, states[row.stream]) for row in totals}
-
-
-def related_balances(connection: sa.Connection, resource_type: str, stream: str) -> Balance:
-    """The balance of a type written in another's groups: the units that own such a resource."""
-    counts = dict.fromkeys(State, 0)
-    query = (
-        sa.select(units.c.state, sa.func.count(sa.distinct(units.c.id)).label("n"))
-        .select_from(units.join(targets, targets.c.unit_id == units.c.id))
-        .where(units.c.stream == stream, targets.c.resource_type == resource_type)
-        .group_by(units.c.state)
-    )
-    for row in connection.execute(query):
-        counts[State(row.state)] = row.n
-    return Balance(sum(counts.values()), counts)

@@ -40,6 +40,7 @@ from migration_assets.manifest.collisions import (
     served_again,
     take_back,
 )
+from migration_assets.manifest.in_bulk import insert_each, update_each
 from migration_assets.manifest.payload import canonical, pack, row_hash, without
 from migration_assets.manifest.precedence import collides, older, outlived
 from migration_assets.manifest.records import (
@@ -62,6 +63,10 @@ _FINAL = frozenset({State.MIGRATED, State.UNCHANGED, State.SKIPPED})
 _NEVER_REOPENED = frozenset({DUPLICATE_KEY, SUPERSEDED, OUTDATED, UNDONE})
 _LANDING = 720_351  # our advisory locks' own number, apart from other applications'
 _MICROSECOND = timedelta(microseconds=1)
+_UPDATED = (
+    "state", "revision", "row_hash", "payload", "changed_at", "deleted", "archived",
+    "merged_into", "reason",
+)  # fmt: skip
 _UNKEYED = "~"  # no legacy key seen starts with it; a collision of the two would quarantine both
 
 
@@ -283,27 +288,27 @@ def _write(
     stamp: _Stamp,
 ) -> None:
     seen = stamp.seen()
-    if inserts:
-        for values in inserts:
-            values |= {"landed_at": stamp.now, **seen}
-        connection.execute(sa.insert(units), inserts)
+    for values in inserts:
+        values |= {"landed_at": stamp.now, **seen}
+    insert_each(connection, units, inserts)
     seals = seals_of(connection)
     for values in updates:
         if len(values["row_hash"]) == BARE_BYTES:  # of a unit that collided: as it was compared
             values["row_hash"] = seals.mask(values["row_hash"])
-    written = ("state", "revision", "row_hash", "changed_at", "deleted", "archived")
-    changed: dict[str, Any] = {
-        **{name: sa.bindparam(name) for name in (*written, "merged_into", "reason")},
-        "payload": sa.func.coalesce(sa.bindparam("payload", type_=sa.LargeBinary), units.c.payload),
-        "field": None,
-        "awaiting": None,
-        "landed_at": stamp.now,
-        **seen,
-    }
-    if updates:
-        connection.execute(
-            sa.update(units).where(units.c.id == sa.bindparam("unit")).values(**changed), updates
-        )
+    update_each(
+        connection,
+        updates,
+        {"unit": units.c.id.type} | {name: units.c[name].type for name in _UPDATED},
+        lambda given: (
+            sa.update(units)
+            .where(units.c.id == given("unit"))
+            .values(
+                {name: given(name) for name in _UPDATED if name != "payload"}
+                | {"payload": sa.func.coalesce(given("payload"), units.c.payload)}
+                | {"field": None, "awaiting": None, "landed_at": stamp.now, **seen}
+            )
+        ),
+    )
 
 
 def _touch(connection: sa.Connection, ids: list[int], stamp: _Stamp, state: State | None) -> None:
@@ -312,7 +317,9 @@ def _touch(connection: sa.Connection, ids: list[int], stamp: _Stamp, state: Stat
     values: dict[str, Any] = stamp.seen()
     if state is not None:
         values |= {"state": state.value, "reason": None, "field": None, "awaiting": None}
-    connection.execute(
-        sa.update(units).where(units.c.id == sa.bindparam("unit")).values(**values),
+    update_each(
+        connection,
         [{"unit": each} for each in ids],
+        {"unit": units.c.id.type},
+        lambda given: sa.update(units).where(units.c.id == given("unit")).values(**values),
     )

@@ -46,6 +46,7 @@ from migration_assets.manifest.records import (
 from migration_assets.manifest.remapping import Remapping
 from migration_assets.manifest.schema import runs
 from migration_assets.manifest.shared_limits import Ledger, RequestsMade, take_turn
+from migration_assets.manifest.tallies import Tallies, fold
 
 Clock = Callable[[], datetime]
 
@@ -86,6 +87,7 @@ class Manifest:
         values = {"label": label, "pipeline_version": pipeline_version, "started_at": self._now()}
         with self._engine.begin() as connection:
             key = connection.execute(sa.insert(runs).values(**values)).inserted_primary_key
+            fold(connection)
         return int(key[0]) if key else 0
 
     def finish_run(self, run_id: int) -> None:
@@ -112,6 +114,11 @@ class Manifest:
     def likenesses(self) -> Likenesses:
         """Which units may be one person."""
         return Likenesses(self._engine.begin, self._read.begin)
+
+    @property
+    def tallies(self) -> Tallies:
+        """The balance by any dimension."""
+        return Tallies(self._engine.begin, self._read.begin)
 
     @property
     def pauses(self) -> Pauses:
@@ -305,13 +312,7 @@ class Manifest:
 
     def balances(self) -> dict[str, Balance]:
         """The balance of every stream that has units."""
-        with self._read.begin() as connection:
-            return account.balances(connection)
-
-    def related_balance(self, resource_type: str, stream: str) -> Balance:
-        """The balance of a type that another type's groups write."""
-        with self._read.begin() as connection:
-            return account.related_balances(connection, resource_type, stream)
+        return self.tallies.by_stream()
 
     def exceptions(self, stream: str | None = None) -> list[Exceptions]:
         """Quarantined, rejected and skipped units, grouped by reason."""

@@ -272,3 +272,15 @@ custody = sa.Table(  # what was done to payloads as a whole
     sa.Column("rows", sa.BigInteger, nullable=False),  # done so far
     sa.Column("bytes", sa.BigInteger, nullable=False),
 )
+
+tallies = sa.Table(  # how many units there are of each kind, kept by triggers (``tallies``)
+    "tallies",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),  # eligible, window, version, run, type
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),  # within the kind
+    sa.Column("state", sa.Text, primary_key=True),
+    sa.Column("part", sa.BigInteger, primary_key=True),  # 0, or the transaction that added it
+    sa.Column("counted", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from migration_assets.manifest.in_bulk import among
 from migration_assets.manifest.payload import pack
 from migration_assets.manifest.records import chunked
 from migration_assets.manifest.schema import units
@@ -34,7 +35,9 @@ def stored_units(connection: sa.Connection, stream: str, keys: Sequence[str]) ->
     )
     found: dict[str, Any] = {}
     for part in chunked(keys):
-        query = sa.select(*columns).where(units.c.stream == stream, units.c.key.in_(part))
+        query = sa.select(*columns).where(
+            units.c.stream == stream, among(connection, units.c.key, part)
+        )
         found.update((row.key, row) for row in connection.execute(query))
     seals = seals_of(connection)
     if seals.newest is None and all(len(row.row_hash) == BARE_BYTES for row in found.values()):

@@ -46,7 +46,7 @@ def type_balances(manifest: Manifest, mappings: Iterable[Mapping[Any]]) -> list[
     for mapping in mappings:
         made.append(TypeBalance(mapping.resource_type, by_stream.get(mapping.stream, _NOTHING)))
         made += [
-            TypeBalance(each, manifest.related_balance(each, mapping.stream), mapping.resource_type)
+            TypeBalance(each, manifest.tallies.of_type(each, mapping.stream), mapping.resource_type)
             for each in mapping.related
         ]
     return made
