@@ -3,8 +3,10 @@
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from migration_assets_tests.drills.installation import ROOT, Installation, installation
@@ -35,3 +37,31 @@ def one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ins
     with installation(tmp_path / "one", ONE_MACHINE, {}, patients=_PATIENTS) as made:
         monkeypatch.setenv("DAGSTER_HOME", made.variables["DAGSTER_HOME"])
         yield made
+
+
+@contextmanager
+def several_machines(
+    folder: Path,
+    postgres_url: str,
+    broker: str,
+    *,
+    rate: int | None = None,
+    patients: int = _PATIENTS,
+) -> Iterator[Installation]:
+    """PostgreSQL for storage, results and the account, and Celery workers on a broker."""
+    needs("REDIS" if broker == REDIS else "RABBITMQ", broker)
+    # Not the account's: both keep their schema's version in a table called alembic_version.
+    name = f"{postgres_url.rpartition('/')[2]}_dagster"
+    at = f"{postgres_url.partition('://')[2]}_dagster"
+    # A virtual host would be a test's own in RabbitMQ; a number does it in Redis.
+    variables = {
+        "DAGSTER_PG_URL": f"postgresql+psycopg2://{at}",
+        "CELERY_BROKER_URL": f"{broker}/7" if broker == REDIS else broker,
+        "CELERY_RESULT_BACKEND": f"db+postgresql+psycopg2://{at}",
+        "MIGRATION_MANIFEST_URL": postgres_url,
+    }
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        with installation(folder, SEVERAL, variables, patients=patients, rate=rate) as made:
+            yield made
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

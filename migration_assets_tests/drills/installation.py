@@ -5,10 +5,11 @@ Belongs here: deploy/'s own commands and files on ports of the test, launching a
 """
 
 import os
+import re
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,19 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import requests
 import sqlalchemy as sa
+import yaml
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_graphql.cli import execute_query
 
 from migration_assets.connections import Connections
-from migration_assets.demo.clinic_server import start_clinic
+from migration_assets.defs.orphans import UNDER_WAY_SECONDS
+from migration_assets.demo.clinic_server import Clinic, start_clinic
 from migration_assets.demo.clinic_store import ClinicStore
 from migration_assets.demo.home import Home
 from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
 from migration_assets.demo.migration import keep_adoption
 from migration_assets.demo.population import generate
-from migration_assets.defs.orphans import UNDER_WAY_SECONDS
 from migration_assets.manifest import Manifest, State
 from migration_assets.manifest.schema import leases
 from migration_assets.mappings import discover
@@ -50,6 +53,9 @@ mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillPara
 _REEXECUTE = """
 mutation ($params: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+_SENSOR = """
+mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) {
+  __typename ... on Sensor { name } ... on PythonError { message } } }"""
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
 
@@ -78,11 +84,18 @@ class Installation:
     clinic: Gate
     medplum: Gate
     sandbox: Sandbox
+    doctor: Clinic
+    """The clinic itself, to change rows in."""
+    home: Home
     running: list[Process] = field(default_factory=list)
 
     def start(self, name: str) -> Process:
         """Start one of deploy/'s units by name: code, daemon, worker, webserver."""
-        unit = "migration-worker@.service" if name.startswith("worker") else f"migration-{name}.service"
+        unit = (
+            "migration-worker@.service"
+            if name.startswith("worker")
+            else f"migration-{name}.service"
+        )
         words = {
             "4000": str(self.port),
             "/etc/migration/workspace.yaml": str(self.folder / "workspace.yaml"),
@@ -121,7 +134,10 @@ class Installation:
             dg.DagsterInstance.get() as instance,
             WorkspaceProcessContext(instance, target) as workspace,
         ):
-            yield Asked(instance, workspace)
+            yield Asked(
+                instance=instance,
+                answer=lambda text, variables: execute_query(workspace, text, variables),
+            )
 
     @contextmanager
     def manifest(self) -> Iterator[Manifest]:
@@ -134,7 +150,7 @@ class Installation:
         return Connections(Settings.model_validate(self.variables), environ=lambda: self.variables)
 
     def forget_the_dead(self) -> None:
-        """Two minutes go by for the leases: nothing that the dead sent can be under way any more."""
+        """Two minutes go by for the leases: nothing that the dead sent is under way any more."""
         engine = sa.create_engine(
             self.variables["MIGRATION_MANIFEST_URL"].replace("postgresql:", "postgresql+psycopg:")
         )
@@ -182,33 +198,43 @@ class Installation:
         return sorted(firsts)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Asked:
     """GraphQL and the run storage, of one moment of a test."""
 
     instance: dg.DagsterInstance
-    workspace: WorkspaceProcessContext
+    answer: Callable[[str, Mapping[str, object]], Any]
 
     def query(self, text: str, variables: Mapping[str, object]) -> dict[str, Any]:
         """The one answer of a query; fails on anything but success."""
-        answer = execute_query(self.workspace, text, variables)
+        answer = self.answer(text, variables)
         assert "errors" not in answer, answer
         (found,) = answer["data"].values()
-        assert found["__typename"].endswith("Success"), found
+        assert found["__typename"].endswith(("Success", "Sensor")), found
         return dict(found)
 
-    def launch(self, first: str, last: str, tags: Mapping[str, str] | None = None) -> str:
-        """One run of every asset over a range of partitions; its id."""
+    def launch(
+        self,
+        first: str,
+        last: str,
+        tags: Mapping[str, str] | None = None,
+        types: Sequence[str] = (),
+    ) -> str:
+        """One run of every type, or of these, over a range of partitions; its id."""
         span = {
             "dagster/asset_partition_range_start": first,
             "dagster/asset_partition_range_end": last,
             **(tags or {}),
         }
+        if first == last:
+            span["dagster/partition"] = first
+        chosen = [{"path": ["medplum", each]} for each in types]
         params = {
             "selector": {
                 "repositoryLocationName": "migration_assets",
                 "repositoryName": "__repository__",
                 "pipelineName": "__ASSET_JOB",
+                **({"assetSelection": chosen, "assetCheckSelection": None} if chosen else {}),
             },
             "mode": "default",
             "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in span.items()]},
@@ -256,6 +282,27 @@ class Asked:
             lambda: s if (s := self.status(run_id)) in _ENDED else None, "the run ends", seconds
         )
 
+    def start_sensor(self, name: str) -> None:
+        """Turn a sensor on, as its switch in the UI does."""
+        selector = {
+            "repositoryLocationName": "migration_assets",
+            "repositoryName": "__repository__",
+            "sensorName": name,
+        }
+        assert self.query(_SENSOR, {"selector": selector})["name"] == name
+
+    def ended_all(self, run_ids: Sequence[str]) -> dict[str, dg.DagsterRunStatus] | None:
+        """How these runs ended, once all have."""
+        found = {each: self.status(each) for each in run_ids}
+        return found if all(each in _ENDED for each in found.values()) else None
+
+    def process_of(self, run_id: str) -> int:
+        """The process in which a run was."""
+        for entry in self.instance.all_logs(run_id, of_type=dg.DagsterEventType.LOGS_CAPTURED):
+            if found := re.search(r"pid: (\d+)", entry.user_message + str(entry.dagster_event)):
+                return int(found[1])
+        raise AssertionError(f"{run_id} did not say where it was")
+
     def retry_of(self, run_id: str, seconds: float = 60) -> str:
         """The run that was started in the place of this one."""
 
@@ -274,14 +321,44 @@ class Asked:
             assert info.pending_step_count == 0, pool
 
 
+@contextmanager
+def over_http(url: str) -> Iterator[Asked]:
+    """The same asked of a webserver, as a browser does."""
+
+    def answer(text: str, variables: Mapping[str, object]) -> Any:
+        body = {"query": text, "variables": variables}
+        return requests.post(f"{url}/graphql", json=body, timeout=60).json()
+
+    with dg.DagsterInstance.get() as instance:
+        yield Asked(instance=instance, answer=answer)
+
+
 def run_workers(code_server: Process) -> list[int]:
     """The processes in which the default launcher's runs are, children of the code server."""
     return [each for each in code_server.children() if "spawn_main(" in command_of(each)]
 
 
+def _described(folder: Path, rate: int | None) -> Path:
+    """The demo clinic's description, with a limit of requests per second if one is given."""
+    described = yaml.safe_load(
+        (ROOT / "migration_assets" / "demo" / "clinic.yaml").read_text(encoding="utf-8")
+    )
+    if rate is not None:
+        described["limits"] = [{"requests": rate, "per_seconds": 1}]
+    file = folder / "clinic.yaml"
+    file.write_text(yaml.safe_dump(described), encoding="utf-8")
+    return file
+
+
 @contextmanager
 def installation(
-    folder: Path, dagster_yaml: Path, variables: Mapping[str, str], *, patients: int
+    folder: Path,
+    dagster_yaml: Path,
+    variables: Mapping[str, str],
+    *,
+    patients: int,
+    rate: int | None = None,
+    months: int = MONTHS,
 ) -> Iterator[Installation]:
     """The servers on both sides, and an installation between them of which nothing runs yet."""
     folder.mkdir(exist_ok=True)
@@ -291,7 +368,7 @@ def installation(
     now = datetime.now(UTC)
     with ClinicStore(home.clinic) as store:
         store.load(generate(patients=patients, seed=7, now=now))
-    start = (now - timedelta(days=30 * (MONTHS - 1))).date().replace(day=1)
+    start = (now - timedelta(days=30 * (months - 1))).date().replace(day=1)
     (home.folder / "start").write_text(start.isoformat(), encoding="utf-8")
     shutil.copy(dagster_yaml, home.dagster / "dagster.yaml")
     shutil.copy(ROOT / "deploy" / "dagster_celery_config.py", folder)
@@ -311,15 +388,17 @@ def installation(
         before = stack.enter_context(Gate(clinic.base_url))
         behind = stack.enter_context(Gate(sandbox.base_url))
         own = home.environment(before.base_url, behind.base_url)
+        own["MIGRATION_SOURCE"] = str(_described(folder, rate))
         del own["MIGRATION_DEMO_HOME"]  # nothing is to start servers by itself
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "XDG_CACHE_HOME")}
+        kept = {
+            k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "XDG_CACHE_HOME")
+        }
         made = Installation(
             folder,
-            {**kept, **own, "PYTHONPATH": f"{folder}:{ROOT}", "PYTHONWARNINGS": "ignore", **variables},
-            port, before, behind, sandbox,
+            {**kept, **own, "PYTHONPATH": f"{folder}:{ROOT}", **variables},
+            port, before, behind, sandbox, clinic, home,
         )  # fmt: skip
         try:
             yield made
         finally:
             made.end()
-
