@@ -14,6 +14,7 @@ sweeping        when a row that did not come is believed to be gone
 pausing         streams of which too much failed, and thresholds (``thresholds``)
 probable_duplicates  patients that may be one person are held
 redelivering    what a person sends again
+repairing       what a comparison found, put right where the account proves it
 undoing         what a run wrote, taken back (``restoration``, ``referring``)
 remapping       landed rows under a new mapping version
 rehearsing      what a run would do, nothing written (``rehearsed_rows``)

@@ -57,11 +57,12 @@ class Repair(StrEnum):
     REFERENCES = "references"
 
 
-_KINDS = {
+KINDS = {
     Repair.MISSING: (Kind.MISSING,),
     Repair.DUPLICATES: (Kind.DUPLICATE,),
     Repair.REFERENCES: (Kind.REFERENCE_WRONG, Kind.REFERENCE_MISSING),
 }
+"""Which findings each repair is for."""
 
 
 @dataclass
@@ -92,7 +93,7 @@ def repair(run: Run, mapping: Mapping[Any], number: int, what: Repair, *, act: b
         Repair.REFERENCES: desk.references,
     }
     found = [
-        each for kind in _KINDS[what] for each in all_findings(run.manifest, number, kind.value)
+        each for kind in KINDS[what] for each in all_findings(run.manifest, number, kind.value)
     ]
     for some in chunked(found, 200):
         steps[what](some)

@@ -16,6 +16,7 @@ from migration_assets.cli import (
     profile,
     purge,
     quota,
+    reconcile,
     redeliver,
     register,
     rehearse,
@@ -47,6 +48,7 @@ VERBS.command("assign")(assign.assign)
 VERBS.command("redeliver")(redeliver.redeliver)
 VERBS.command("resume")(resume.resume)
 VERBS.command("sweep")(sweep.sweep)
+VERBS.command("reconcile")(reconcile.reconcile)
 VERBS.command("quota")(quota.quota)
 VERBS.command("undo")(undo.undo)
 VERBS.command("remap")(remap.remap)

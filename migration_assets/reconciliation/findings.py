@@ -4,7 +4,7 @@ Belongs here: the kinds and reasons of findings as words, and the value that a c
 Does not belong here: finding anything, or keeping it (``manifest.reconciliations``).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,6 +62,10 @@ class Comparison:
     def counts(self) -> dict[str, int]:
         """Findings by kind; kinds of which none was found are left out."""
         return {kind: number for kind, number in self.evidence.counts.items() if number}
+
+    def concerns(self, kinds: Iterable[Kind]) -> bool:
+        """Whether there are findings of one of these kinds."""
+        return any(self[each] for each in kinds)
 
     def __getitem__(self, kind: Kind) -> int:
         """How many findings of a kind there are."""
