@@ -359,7 +359,7 @@ def machine() -> Iterator[type[Migration]]:
         yield Migration
 
 
-@pytest.mark.timeout(120 + 5 * EXAMPLES)
+@pytest.mark.timeout(600 + 5 * EXAMPLES)
 def test_no_record_is_lost_doubled_or_guessed_at_wherever_a_run_is_cut_off(
     machine: type[Migration],
 ) -> None:
