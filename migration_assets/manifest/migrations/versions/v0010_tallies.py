@@ -202,7 +202,7 @@ def _postgresql() -> Iterator[str]:
 def _owned(moved: str, before: str | None, after: str | None) -> Iterator[str]:
     """Types that units have, or have no longer, by what happened to some targets."""
     touched = " UNION ".join(
-        f"SELECT unit_id, resource_type FROM {rows}" for rows in (before, after) if rows
+        f"SELECT DISTINCT unit_id, resource_type FROM {rows}" for rows in (before, after) if rows
     )
     if before and after:
         yield (
