@@ -14,6 +14,15 @@ from migration_assets.reconciliation.findings import Checked, Kind
 
 HELD = "medplum_holds_what_the_manifest_says"
 UNIQUE = "identifiers_unique"
+RESOLVE = "references_resolve"
+
+_REPAIRS = {
+    Kind.MISSING: "missing",
+    Kind.DUPLICATE: "duplicates",
+    Kind.REFERENCE_MISSING: "references",
+    Kind.REFERENCE_WRONG: "references",
+}
+"""What `migration reconcile --repair` mends by itself, as far as the account proves it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,12 @@ QUESTIONS = (
         "No two resources carry one of our identifiers.",
         frozenset({Kind.DUPLICATE}),
         (Checked.IDENTIFIERS, Checked.CONTENT),
+    ),
+    Question(
+        RESOLVE,
+        "Every reference that was delivered leads to the resource that the source row names.",
+        frozenset({Kind.REFERENCE_MISSING, Kind.REFERENCE_WRONG, Kind.REFERENCE_DANGLING}),
+        (Checked.REFERENCES,),
     ),
 )
 
@@ -97,7 +112,10 @@ def judged(
 
 def _mend(resource_type: str, against: Iterable[str]) -> str:
     """What is done about findings of these kinds."""
-    return (
-        f"look at the {', '.join(against)} of {resource_type} in the evidence, mend them, and "
-        "execute this check again"
-    )
+    command = f"migration reconcile {resource_type}"
+    repairs = dict.fromkeys(_REPAIRS[Kind(each)] for each in against if Kind(each) in _REPAIRS)
+    said = [f"`{command} --repair {each} --yes`" for each in repairs]
+    by_hand = [each for each in against if Kind(each) not in _REPAIRS]
+    if by_hand:
+        said.append(f"`{command}` says what a person decides about {', '.join(by_hand)}")
+    return "; ".join([*said, "then execute this check again"])

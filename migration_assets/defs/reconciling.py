@@ -17,7 +17,7 @@ import dagster as dg
 from pydantic import Field
 
 from migration_assets.claims import Claim, nothing_claimed
-from migration_assets.claims_on_medplum import QUESTIONS, Question, judged, latest_whole
+from migration_assets.claims_on_medplum import QUESTIONS, RESOLVE, Question, judged, latest_whole
 from migration_assets.connections import Connections
 from migration_assets.defs.checks import result
 from migration_assets.defs.freshness import FRESH
@@ -29,6 +29,7 @@ from migration_assets.mapping import Mapping
 from migration_assets.medplum import Fhir
 from migration_assets.reconciliation.cohort import Cohort
 from migration_assets.reconciliation.comparison import compare
+from migration_assets.reconciliation.referenced import check_references
 
 RECONCILE_JOB = "reconcile"
 MAX_RUNTIME_SECONDS = 12 * 3600
@@ -122,8 +123,8 @@ class _Asking:
         with closing(client):
             made: dict[tuple[str, ...], Reconciliation] = {}
             for each in wanted:
-                if self._compares and each.checked not in made:
-                    made[each.checked] = self._compare(client, kind)
+                if self._asks_for(each) and each.checked not in made:
+                    made[each.checked] = self._compare(client, kind, each)
                 yield each, self._claim(each, kind, made.get(each.checked))
 
     def _claim(self, question: Question, kind: str, made: Reconciliation | None) -> Claim:
@@ -136,13 +137,25 @@ class _Asking:
         whole = judged(question, kind, latest_whole(latest, question), now=now)
         return claim if made is not None and (whole.holds or not whole.alarming) else whole
 
-    def _compare(self, fhir: Fhir, kind: str) -> Reconciliation:
-        cohort = Cohort(resource_type=None if kind == self._mapping.resource_type else kind)
+    def _asks_for(self, question: Question) -> bool:
+        """Whether Medplum is asked now; references are checked of whole types only."""
+        return self._compares and (self._config.sample is None or question.name != RESOLVE)
+
+    def _compare(self, fhir: Fhir, kind: str, question: Question) -> Reconciliation:
+        related = None if kind == self._mapping.resource_type else kind
+        if question.name == RESOLVE:
+            return check_references(
+                self._manifest,
+                fhir,
+                self._mapping,
+                resource_type=related,
+                clock=self._connections.clock,
+            ).evidence
         return compare(
             self._manifest,
             fhir,
             self._mapping,
-            cohort=cohort,
+            cohort=Cohort(resource_type=related),
             deep=self._config.deep,
             sample=self._config.sample,
             seed=self._config.seed,
