@@ -16,6 +16,7 @@ from migration_assets_tests.bench import (
     landing,
     on_servers,
     polling,
+    reconcile,
     throughput,
 )
 from migration_assets_tests.bench.figures import Figure, keep
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[float], Generator[Figure, None, None]]] = {
     "quota": on_servers.quota_figures,
     "loaders": on_servers.loaders_figures,
     "throughput": throughput.figures,
+    "reconcile": reconcile.figures,
     "imports": imports.figures,
 }
 
