@@ -22,6 +22,7 @@ from migration_assets.defs.reconciling import (
     reconcile_schedule,
     reconciling_check,
 )
+from migration_assets.defs.redelivery import redeliver_job
 from migration_assets.defs.specs import legacy_stream
 from migration_assets.defs.sweeps import sweep_job, sweep_schedule
 from migration_assets.mapping import Mapping
@@ -60,7 +61,7 @@ def build_definitions(
             *(freshness_check(each) for each in found),
             *(reconciling_check(each) for each in found),
         ],
-        jobs=[job, sweeping, reconciling, purging],
+        jobs=[job, sweeping, reconciling, redeliver_job(found), purging],
         sensors=[change_sensor(found, partitions, job), freshness_sensor(found)],
         schedules=[
             nightly_schedule(found, partitions, job),

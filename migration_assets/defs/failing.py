@@ -21,7 +21,9 @@ RETRY = "dagster/retry_on_asset_or_op_failure"
 _CLEARS = "migration/may_clear"  # the id of the run of which some step failed for now
 
 
-def failure(context: dg.AssetExecutionContext, error: Exception, doing: str) -> dg.Failure:
+def failure(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, error: Exception, doing: str
+) -> dg.Failure:
     """The failure to raise for an error; ``doing`` is what was attempted, without patient data."""
     transient = isinstance(error, Transient)
     _say_whether_to_retry(context, transient=transient)
@@ -55,7 +57,9 @@ def shown_safely(doing: str) -> Iterator[None]:
         raise Permanent(unexpected(error, doing)) from None
 
 
-def _say_whether_to_retry(context: dg.AssetExecutionContext, *, transient: bool) -> None:
+def _say_whether_to_retry(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, *, transient: bool
+) -> None:
     run_id = context.run.run_id
     if transient and "dagster/sensor_name" not in context.run.tags:
         context.instance.add_run_tags(run_id, {RETRY: "true", _CLEARS: run_id})

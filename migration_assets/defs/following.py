@@ -38,7 +38,7 @@ _BUSY = [
     dg.DagsterRunStatus.CANCELING,
 ]
 _RUNS_LOOKED_AT = 200
-_EVERY_ASSET = ("__ASSET_JOB", "sweep")  # jobs over all assets, where a run names none
+_EVERY_ASSET = ("__ASSET_JOB", "sweep", "redeliver")  # jobs over all types, if a run names none
 _PROBLEMS_SHOWN = 3
 
 
