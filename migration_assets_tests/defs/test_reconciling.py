@@ -45,7 +45,9 @@ def meddle(
     assert answer["response"]["status"].startswith("20")
 
 
-def test_executed_by_itself_the_check_finds_what_somebody_deleted(clinic: SmallClinic) -> None:
+def test_what_somebody_deleted_is_found_and_brought_back_by_the_command(
+    clinic: SmallClinic,
+) -> None:
     clinic.run()
     assert checked(clinic.job(RECONCILE_JOB), "Patient", HELD).passed
     meddle(clinic, delete="P2")
@@ -54,6 +56,9 @@ def test_executed_by_itself_the_check_finds_what_somebody_deleted(clinic: SmallC
     told = numbers(check.metadata)
     assert (told["expected"], told["findings"], told["reason/missing"]) == (3, 1, 1)
     assert "P2" not in str(told)
+    (command,) = commands(check)
+    clinic.say(command, exits=1)  # it found something, and repaired it
+    assert clinic.check("Patient", HELD).passed
 
 
 def test_a_reference_that_leads_elsewhere_fails_the_check_and_the_command_mends_it(
@@ -67,7 +72,8 @@ def test_a_reference_that_leads_elsewhere_fails_the_check_and_the_command_mends_
     assert (check.passed, check.severity) == (False, ERROR)
     assert numbers(check.metadata)["reason/reference-wrong"] == 1
     (command,) = commands(check)
-    assert command == "migration reconcile Patient --repair references --yes"
+    clinic.say(command, exits=1)  # it found something, and repaired it
+    assert clinic.check("Patient", RESOLVE).passed
 
 
 def test_a_second_resource_with_our_identifier_fails_the_check_of_uniqueness(
@@ -79,6 +85,7 @@ def test_a_second_resource_with_our_identifier_fails_the_check_of_uniqueness(
     check = checked(result, "Patient", UNIQUE)
     assert not check.passed
     assert numbers(check.metadata)["reason/duplicate"] == 1
+    assert commands(check) == ["migration reconcile Patient --repair duplicates --yes"]
     assert checked(result, "Organization", UNIQUE).passed
 
 
