@@ -14,7 +14,7 @@ from migration_assets.manifest.in_bulk import insert_each, update_each
 from migration_assets.manifest.leases import Lease, renewed, taken_over
 from migration_assets.manifest.moves import note_borrowed
 from migration_assets.manifest.outages import Database
-from migration_assets.manifest.ownership import confirm_targets
+from migration_assets.manifest.ownership import confirm_targets, doubt_targets
 from migration_assets.manifest.payload import unpack
 from migration_assets.manifest.records import (
     Settlement,
@@ -218,20 +218,34 @@ def settle_once(
     """``settle`` in a transaction of its own, in which the lease must still be held.
 
     Raises:
-        Transient: it was taken over. What was tried is written down, and nothing else: the other
-            run may have written the same resources since.
+        Transient: it was taken over. What was tried is written down, and that the units it wrote
+            have to be looked at again: another run may have written them since, or before.
     """
 
     def whole(connection: sa.Connection, *, repeated: bool) -> int | None:
         if lease is None or renewed(connection, lease, now=now):
             return settle(connection, settlements, run_id=run_id, now=now, repeated=repeated)
         append_attempts(connection, settlements, run_id=run_id, now=now, repeated=repeated)
+        _reopen_doubtful(connection, [each for each in settlements if each.targets])
         return None
 
     settled = database.at_most_once(whole)
     if settled is None and lease is not None:
         raise taken_over(lease)
     return settled or 0
+
+
+def _reopen_doubtful(connection: sa.Connection, written: list[Settlement]) -> None:
+    doubt_targets(connection, written)
+    for part in chunked(str(each.unit_id) for each in written):
+        connection.execute(
+            sa.update(units)
+            .where(
+                units.c.id.in_([int(each) for each in part]),
+                units.c.state != State.QUARANTINED.value,
+            )
+            .values(state=State.PENDING.value, reason=None, field=None, awaiting=None)
+        )
 
 
 def append_attempts(

@@ -285,8 +285,7 @@ class Manifest:
         """Settle units, with their attempts and targets; returns how many were still as seen.
 
         Raises:
-            Transient: another run took the lease over. What was tried is written down, and nothing
-                else: that run may have written the same resources since.
+            Transient: another run took the lease over (``account.settle_once``).
         """
         listed, now = list(settlements), self._now()
         if not listed:

@@ -140,6 +140,29 @@ def _former_id() -> sa.Case[Any]:
     )
 
 
+def doubt_targets(connection: sa.Connection, settlements: Iterable[Settlement]) -> None:
+    """Forget what is known of resources that somebody wrote without the right to.
+
+    Their write may lie over a newer one, or beside it: the next run has to look them up, by
+    identifier, and send what differs. What they sent is kept, so that it is known as ours.
+    """
+    owned = [target for each in settlements for target in each.targets]
+    if owned:
+        prints = {each.token: f" {each.fingerprint}" if each.fingerprint else "" for each in owned}
+        connection.execute(
+            sa.update(targets)
+            .where(targets.c.token == sa.bindparam("at_token"))
+            .values(
+                fhir_id=None,
+                version_id=None,
+                fingerprint=None,
+                deleted=False,
+                sent=sa.func.coalesce(targets.c.sent, "") + sa.bindparam("more"),
+            ),
+            [{"at_token": name, "more": more} for name, more in prints.items()],
+        )
+
+
 def known_ids(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, str]:
     """Medplum ids of the targets that are confirmed and not deleted, by token."""
     found: dict[str, str] = {}

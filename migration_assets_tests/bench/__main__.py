@@ -13,6 +13,7 @@ from pathlib import Path
 from migration_assets_tests.bench import (
     big_page,
     imports,
+    kills,
     landing,
     on_servers,
     polling,
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[float], Generator[Figure, None, None]]] = {
     "throughput": throughput.figures,
     "reconcile": reconcile.figures,
     "imports": imports.figures,
+    "kills": kills.figures,
 }
 
 

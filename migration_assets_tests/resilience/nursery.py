@@ -53,6 +53,18 @@ class Nursery:
         self._pid = int(self._next()["pid"])
         return self._pid
 
+    def stand_still(self) -> None:
+        """Wait until the life has stopped itself."""
+        stat = Path(f"/proc/{self._pid}/stat")
+        ends = time.monotonic() + _PATIENCE
+        while stat.read_text().rsplit(")", 1)[1].split()[0] != "T":
+            assert time.monotonic() < ends
+            time.sleep(0.002)  # until it is so, not for luck
+
+    def wake(self) -> None:
+        """Let it go on."""
+        os.kill(self._pid, signal.SIGCONT)
+
     def end(self, *, kill_after: float | None = None) -> Ended:
         """Hear how the life ended."""
         ended = Ended(killed=False, seconds=0)
