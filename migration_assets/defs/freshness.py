@@ -15,6 +15,7 @@ import dagster as dg
 from migration_assets.claims import Claim, fresh, nothing_claimed
 from migration_assets.connections import Connections
 from migration_assets.defs.checks import metadata, result, severity
+from migration_assets.defs.failing import shown_safely
 from migration_assets.defs.keys import asset_key
 from migration_assets.errors import MigrationError
 from migration_assets.manifest import Manifest
@@ -86,7 +87,10 @@ def freshness_sensor(mappings: Sequence[Mapping[Any]]) -> dg.SensorDefinition:
     ) -> dg.SensorResult | dg.SkipReason:
         before = json.loads(context.cursor or "{}")
         try:
-            with connections.manifest() as manifest:
+            with (
+                shown_safely("Looking whether every type is fresh"),
+                connections.manifest() as manifest,
+            ):
                 claims = list(freshness(connections, manifest, mappings, connections.clock()))
         except MigrationError as error:
             return dg.SkipReason(str(error))

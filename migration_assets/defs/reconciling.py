@@ -20,6 +20,7 @@ from migration_assets.claims import Claim, nothing_claimed
 from migration_assets.claims_on_medplum import QUESTIONS, RESOLVE, Question, judged, latest_whole
 from migration_assets.connections import Connections
 from migration_assets.defs.checks import result
+from migration_assets.defs.failing import shown_safely
 from migration_assets.defs.freshness import FRESH
 from migration_assets.defs.keys import asset_key
 from migration_assets.errors import MigrationError, Transient
@@ -75,7 +76,7 @@ def reconciling_check(mapping: Mapping[Any]) -> dg.AssetChecksDefinition:
         chosen = context.selected_asset_check_keys
         compares = config.after_materializing or not _materializes(context)
         try:
-            with connections.manifest() as manifest:
+            with shown_safely("Comparing with Medplum"), connections.manifest() as manifest:
                 asking = _Asking(connections, manifest, mapping, config, compares=compares)
                 for kind in mapping.types:
                     wanted = [
