@@ -68,7 +68,7 @@ def migration_asset(
                 connections, asking=otherwise(mapping.stream, pull.asked, pull.described)
             )
             with asking.run(context.run.run_id, dry=config.dry_run) as opened:
-                run = _as_asked(opened, pull)
+                run = as_asked(opened, pull)
                 free_what_the_dead_hold(context.instance, run.manifest, mapping, context.log.info)
                 due = pull.windows(run, partitions, list(context.partition_keys), connections)
                 if any(each.way is Way.BACKFILL for each in due):
@@ -80,7 +80,7 @@ def migration_asset(
     return _asset
 
 
-def _as_asked(run: Run, pull: Pulling) -> Run:
+def as_asked(run: Run, pull: Pulling) -> Run:
     """The run with the strategy that was asked for, if one was."""
     if pull.asked.strategy is None:
         return run
