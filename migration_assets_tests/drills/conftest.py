@@ -45,7 +45,7 @@ def several_machines(
     postgres_url: str,
     broker: str,
     *,
-    rate: int | None = None,
+    limit: tuple[int, int] | None = None,
     patients: int = _PATIENTS,
 ) -> Iterator[Installation]:
     """PostgreSQL for storage, results and the account, and Celery workers on a broker."""
@@ -62,6 +62,6 @@ def several_machines(
     }
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
-        with installation(folder, SEVERAL, variables, patients=patients, rate=rate) as made:
+        with installation(folder, SEVERAL, variables, patients=patients, limit=limit) as made:
             yield made
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -224,10 +224,8 @@ class Asked:
         span = {
             "dagster/asset_partition_range_start": first,
             "dagster/asset_partition_range_end": last,
-            **(tags or {}),
         }
-        if first == last:
-            span["dagster/partition"] = first
+        span = ({"dagster/partition": first} if first == last else span) | dict(tags or {})
         chosen = [{"path": ["medplum", each]} for each in types]
         params = {
             "selector": {
@@ -338,13 +336,13 @@ def run_workers(code_server: Process) -> list[int]:
     return [each for each in code_server.children() if "spawn_main(" in command_of(each)]
 
 
-def _described(folder: Path, rate: int | None) -> Path:
-    """The demo clinic's description, with a limit of requests per second if one is given."""
+def _described(folder: Path, limit: tuple[int, int] | None) -> Path:
+    """The demo clinic's description, with a limit of requests per seconds if one is given."""
     described = yaml.safe_load(
         (ROOT / "migration_assets" / "demo" / "clinic.yaml").read_text(encoding="utf-8")
     )
-    if rate is not None:
-        described["limits"] = [{"requests": rate, "per_seconds": 1}]
+    if limit is not None:
+        described["limits"] = [{"requests": limit[0], "per_seconds": limit[1]}]
     file = folder / "clinic.yaml"
     file.write_text(yaml.safe_dump(described), encoding="utf-8")
     return file
@@ -357,7 +355,7 @@ def installation(
     variables: Mapping[str, str],
     *,
     patients: int,
-    rate: int | None = None,
+    limit: tuple[int, int] | None = None,
     months: int = MONTHS,
 ) -> Iterator[Installation]:
     """The servers on both sides, and an installation between them of which nothing runs yet."""
@@ -388,7 +386,7 @@ def installation(
         before = stack.enter_context(Gate(clinic.base_url))
         behind = stack.enter_context(Gate(sandbox.base_url))
         own = home.environment(before.base_url, behind.base_url)
-        own["MIGRATION_SOURCE"] = str(_described(folder, rate))
+        own["MIGRATION_SOURCE"] = str(_described(folder, limit))
         del own["MIGRATION_DEMO_HOME"]  # nothing is to start servers by itself
         kept = {
             k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "XDG_CACHE_HOME")

@@ -13,8 +13,8 @@ from migration_assets_tests.drills.processes import kill, until
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.sandbox, pytest.mark.postgres]
 
-RATE = 20
-"""Requests per second that the legacy API allows all of them together."""
+LIMIT, SECONDS = 8, 4
+"""Requests that the legacy API allows all of them together, and in how long."""
 TYPES = ["Practitioner", "Organization", "Patient", "Condition"]
 """Enough to be killed in the middle of; the law is held over what was landed."""
 
@@ -79,7 +79,7 @@ def test_four_workers_share_budgets_and_leases_and_write_nothing_twice(
     Each run asks for its own; the same type's runs take turns at Medplum. The legacy API's limit
     is for all of them together.
     """
-    with several_machines(tmp_path / "four", postgres_url, broker, rate=RATE) as made:
+    with several_machines(tmp_path / "four", postgres_url, broker, limit=(LIMIT, SECONDS)) as made:
         for name, value in made.variables.items():
             monkeypatch.setenv(name, value)
         months = made.months()
@@ -89,13 +89,13 @@ def test_four_workers_share_budgets_and_leases_and_write_nothing_twice(
         with made.asked() as asked:
             by_type = [asked.launch(months[0], months[-1], types=[each]) for each in TYPES[:2]]
             by_month = [asked.launch(each, each, types=TYPES[2:]) for each in months]
-            runs = until(lambda: asked.ended_all([*by_type, *by_month]), "every run ends", 120)
+            runs = until(lambda: asked.ended_all([*by_type, *by_month]), "every run ends", 240)
             assert set(runs.values()) == {dg.DagsterRunStatus.SUCCESS}, [w.said() for w in workers]
             took = {asked.process_of(each) for each in runs}
             assert len(took) == 4, took
             asked.assert_nothing_is_held()
         made.assert_the_law()
         moments = [moment for moment, (_, path) in made.clinic.asked if path.startswith("/api/")]
-        for index, moment in enumerate(moments):
-            within = [each for each in moments[index:] if each - moment < 1.0]
-            assert len(within) <= RATE
+        # A second is left for requests that were slow to arrive.
+        busiest = max(sum(0 <= each - one < SECONDS - 1 for each in moments) for one in moments)
+        assert busiest <= LIMIT
