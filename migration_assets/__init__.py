@@ -11,6 +11,7 @@ run             what one run holds on to
 pipeline        the spine: land, prepare, deliver, settle
 landing         one page on its way to the account
 sweeping        when a row that did not come is believed to be gone
+clinical_ranges rows by the date of what they record, not of their change
 pausing         streams of which too much failed, and thresholds (``thresholds``)
 probable_duplicates  patients that may be one person are held
 redelivering    what a person sends again

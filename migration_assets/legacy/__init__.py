@@ -25,6 +25,8 @@ lookup        one row by its key, to learn whether it is gone
 queues        feeds that show what changed until it is marked as read
 parents       rows that are asked for parent by parent
 pull          the Puller: what a pull is made of
+asking_otherwise  a description changed for one run: page size, clinical range, patience
+record_dates  the clinical date of a row
 inspection    what one page shows of a stream: order, ties, zone, size, total, clocks
 suspicions    what it shows against the description
 drafting/     a description from an OpenAPI document

@@ -11,6 +11,7 @@ import pytest
 
 from migration_assets.connections import Connections
 from migration_assets.defs.back_off import BackOff, read_back_off, rest_after
+from migration_assets.defs.failing import RETRY
 from migration_assets.defs.incremental import JOB
 from migration_assets.defs.keys import asset_key, stream_key
 from migration_assets.defs.probing import ALL_SECONDS, can_be_asked, probe
@@ -32,6 +33,10 @@ from migration_assets_tests.legacy.legacy_server import Asked, LegacyServer, Rep
 from migration_assets_tests.scripted import NOW, ScriptedSource
 
 STREAMS = ("organizations", "patients")
+CHILDREN = (
+    "{name: s, path: s, id: id, cursor: {field: at, param: since}, "
+    "parent: {ids_file: keys.txt, param: of}}"
+)
 
 
 class Flaky(ScriptedSource):
@@ -357,8 +362,7 @@ def test_a_probe_asks_once_and_does_not_wait_for_an_api_that_is_down(
         ("{name: s, path: s, id: id, cursor: {field: at}}", False),
         ("{name: s, path: s, id: id}", False),
         (
-            "{name: s, path: s, id: id, cursor: {field: at, param: since}, parent: "
-             "{ids_file: keys.txt, param: of}}",
+            CHILDREN,
             False,
         ),
         ("{name: s, path: s, id: id, queue: {type: acknowledge, path: a, event: e, ids: i}}", True),
@@ -379,3 +383,15 @@ def test_the_rest_doubles_and_ends_at_half_an_hour() -> None:
     rests = [rest_after(failures).total_seconds() for failures in range(1, 40)]
     assert rests[:3] == [60, 120, 240]
     assert max(rests) == rests[-1] == 1800
+
+
+def test_a_pull_that_the_sensor_started_is_not_retried_beside_it(
+    ticks: Ticks, connections: ScriptedConnections, source: Flaky, instance: dg.DagsterInstance
+) -> None:
+    """It has a back-off of its own: the daemon's retries, without one, would be a storm."""
+    seed(connections, *STREAMS)
+    source.put("organizations", "O1", at=AFTER_NOW)
+    source.before_page = _fail_when_pulled(source)
+    assert not ticks.run()
+    (run,) = instance.get_runs(dg.RunsFilter(job_name=JOB))
+    assert run.tags[RETRY] == "false"
