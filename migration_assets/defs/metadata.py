@@ -224,7 +224,7 @@ def _stock(
 def _table(run: Run, mapping: Mapping[Any], balance: Balance | None) -> dg.TableMetadataValue:
     """The balance of the type, and of those written from the same rows: a line each."""
     own = balance or Balance(0, dict.fromkeys(State, 0))
-    related = {each: run.manifest.related_balance(each, mapping.stream) for each in mapping.related}
+    related = {each: run.manifest.tallies.of_type(each, mapping.stream) for each in mapping.related}
     lines: list[dict[str, str | int]] = [
         {"type": kind, **TypeBalance(kind, each).as_numbers()}
         for kind, each in {mapping.resource_type: own, **related}.items()

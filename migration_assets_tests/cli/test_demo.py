@@ -133,7 +133,7 @@ def _keys(manifest: Manifest, stream: str, reason: str, field: str) -> Iterator[
         "SELECT key FROM units WHERE stream = :stream AND coalesce(reason, '') = :reason "
         "AND coalesce(field, '') = :field AND state IN ('quarantined', 'rejected', 'skipped')"
     )
-    with manifest._engine.connect() as connection:
+    with manifest._engine.begin() as connection:
         values = {"stream": stream, "reason": reason, "field": field}
         yield from connection.execute(query, values).scalars()
 
