@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from migration_assets.adoption import Phase, read_adoption
-from migration_assets.cli.verbs import VERBS
 from migration_assets.legacy import load_description
 from migration_assets.manifest import State
 from migration_assets.mapping import Mapping
@@ -31,12 +29,6 @@ def test_every_mapping_is_in_the_table_with_its_stream(mapping: Mapping[Any]) ->
     )
     assert mapping.stream in line
     assert all(each in line for each in mapping.types)
-
-
-def test_every_command_is_named() -> None:
-    commands = typer.main.get_command(VERBS).commands  # type: ignore[attr-defined]  # a group has them
-    for name in commands:
-        assert f"migration {name}" in README, name
 
 
 def test_every_make_target_the_readme_names_exists_and_the_main_ones_are_named() -> None:
