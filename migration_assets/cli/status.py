@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from migration_assets.cli.output import balance_table, console, exceptions_table, print_json
+from migration_assets.cli.status_by import By, recount, show_by
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.manifest import State
 from migration_assets.manifest.custody import SEALED, Act
@@ -14,11 +15,25 @@ from migration_assets.settings import read_settings
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,  # noqa: FBT002 - typer's way
+    by: Annotated[By, typer.Option(help="The balance by which side.")] = By.TYPE,
+    count_again: Annotated[  # noqa: FBT002 - typer's way
+        bool, typer.Option("--recount", help="Count every unit, and correct the kept balance.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,  # noqa: FBT002
 ) -> None:
-    """Show the balance per type, and why rows did not arrive. Exit 1 if the balance fails."""
+    """Show the balance per type, and why rows did not arrive. Exit 1 if the balance fails.
+
+    By window, mapping version or run it shows the parts of each type instead.
+    """
     settings = read_settings()
     found = mappings_of(settings)
+    if count_again or by is not By.TYPE:
+        with Connections(settings).manifest() as manifest:
+            if count_again:
+                recount(manifest, as_json=as_json)
+            else:
+                show_by(by, manifest, list(found.values()), settings, as_json=as_json)
+        return
     with Connections(settings).manifest() as manifest:
         balances = type_balances(manifest, found.values())
         exceptions = exceptions_by_type(manifest, found.values())
