@@ -41,7 +41,7 @@ def reconcile(  # noqa: PLR0913, PLR0917 - a command has its options
         list[str] | None, typer.Argument(metavar="[TYPE]...", help="FHIR types; all by default.")
     ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Compare content too.")] = False,  # noqa: FBT002 - typer's way
-    references: Annotated[bool, typer.Option(help="Check where references lead.")] = True,  # noqa: FBT002
+    references: Annotated[bool, typer.Option("--references", help="And references.")] = False,  # noqa: FBT002
     sample: Annotated[int | None, typer.Option(min=1, help="Only so many, by lot.")] = None,
     seed: Annotated[int, typer.Option(help="Of the lot: the same seed draws the same.")] = 0,
     stream: Annotated[str | None, typer.Option(help="Only what this stream's rows made.")] = None,
@@ -59,7 +59,7 @@ def reconcile(  # noqa: PLR0913, PLR0917 - a command has its options
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what.")] = False,  # noqa: FBT002
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,  # noqa: FBT002
 ) -> None:
-    """Compare Medplum with the account by search: missing, unexpected, duplicate, references.
+    """Compare Medplum with the account by search: missing, unexpected, duplicate.
 
     Writes nothing to Medplum but repairs with --yes; keeps its evidence on account. Exit 1:
     something was found.
@@ -89,7 +89,7 @@ def reconcile(  # noqa: PLR0913, PLR0917 - a command has its options
                     clock=connections.clock,
                 )
                 made.append((mapping, compared))
-                if references and not partly:
+                if (references or Repair.REFERENCES in (mend or ())) and not partly:
                     checked = check_references(
                         manifest, asker, mapping, resource_type=kind, clock=connections.clock
                     )

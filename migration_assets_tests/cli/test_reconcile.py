@@ -49,7 +49,7 @@ def test_what_is_missing_is_told_repaired_and_then_agrees(
     request = {"method": "DELETE", "url": f"Organization/{held['id']}"}
     bundle = {"resourceType": "Bundle", "type": "batch", "entry": [{"request": request}]}
     client.post_bundle(json.dumps(bundle).encode(), 1)
-    found = migration("reconcile", "Organization", "--deep")
+    found = migration("reconcile", "Organization", "--deep", "--references")
     assert found.exit_code == 1
     assert "1 missing" in found.stdout
     assert "--repair missing" in found.stdout

@@ -223,6 +223,23 @@ def test_resources_written_while_comparing_are_no_findings(clinic: Clinic) -> No
     assert clinic.found(clinic.compare(fhir=later)) == [("missing", "not-found", "P2")]
 
 
+def test_what_is_written_between_our_search_and_our_reading_is_looked_at_again(
+    clinic: Clinic,
+) -> None:
+    """The search was too early for it, and the account says already that it is there."""
+    clinic.people(3)
+    clinic.delete("P2")
+    (held,) = [e for e in clinic.account.reconciliations.on_account("Patient") if e.key == "P2"]
+    busy = Interrupted(clinic.client)
+
+    def redeliver() -> None:
+        clinic.account.reconciliations.reopen_missing([(held.token, str(held.fhir_id))])
+        clinic.migrate()
+
+    busy.after[2] = redeliver
+    assert clinic.compare(fhir=busy).agrees
+
+
 def test_a_write_that_is_under_way_or_was_cut_off_is_unsettled_and_no_finding(
     clinic: Clinic,
 ) -> None:

@@ -117,7 +117,8 @@ def test_a_twin_of_ours_that_somebody_edited_or_refers_to_is_left_alone(clinic: 
     (resource,) = clinic.client.search("Patient", {"_id": edited})
     clinic.put({**resource, "gender": "other"})
     subject = {"reference": f"Patient/{named}"}
-    clinic.post({"resourceType": "Flag", "status": "active", "code": {"text": "x"}, "subject": subject})
+    flag = {"resourceType": "Flag", "status": "active", "code": {"text": "x"}}
+    clinic.post({**flag, "subject": subject})
     clinic.post({"resourceType": "Basic", "code": {"text": "x"}, "subject": subject})
     repaired = mend(clinic, found, Repair.DUPLICATES)
     assert (repaired.done, repaired.left) == (0, {"edited": 1, "referred-to": 1})
