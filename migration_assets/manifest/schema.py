@@ -84,6 +84,13 @@ sa.Index(
     postgresql_where=units.c.reason.is_not(None),
 )
 sa.Index(
+    "ix_units_exceptions_run",
+    units.c.settled_run,
+    units.c.seen_run,
+    sqlite_where=units.c.reason.is_not(None),
+    postgresql_where=units.c.reason.is_not(None),
+)
+sa.Index(
     "ix_units_awaiting",
     units.c.awaiting,
     sqlite_where=units.c.awaiting.is_not(None),

@@ -27,6 +27,8 @@ from migration_assets.manifest.schema import tallies, targets, units
 DAY = 86_400_000_000
 """Microseconds of a day, the finest window that is counted."""
 
+_STATES = {each.value: each for each in State}
+_NOTHING = dict.fromkeys(State, 0)
 _FOLDING = 720_352  # our advisory locks' own number, apart from other applications'
 _MENDED = -1  # the part of corrections
 _AT_ONCE = 100_000  # units counted by one statement: what it groups stays in memory
@@ -82,14 +84,15 @@ class Tallies:
 
     def by(self, dimension: Dimension) -> dict[tuple[str, str], Balance]:
         """The balance of every stream's every name within a dimension."""
-        found: dict[tuple[str, str], dict[State, int]] = defaultdict(
-            lambda: dict.fromkeys(State, 0)
-        )
+        found: dict[tuple[str, str], dict[State, int]] = {}
         with self._reading() as connection:
             kept = _kept(connection, [dimension.value])
         for (_kind, stream, name, state), number in kept.items():
-            found[stream, name][State(state)] += number
-        return {at: Balance(sum(states.values()), states) for at, states in sorted(found.items())}
+            states = found.get((stream, name))
+            if states is None:  # 100,000 times, of many days and streams
+                states = found[stream, name] = _NOTHING.copy()
+            states[_STATES[state]] = number
+        return {at: Balance(sum(states.values()), states) for at, states in found.items()}
 
     def of_type(self, resource_type: str, stream: str) -> Balance:
         """Units of a stream that own a resource of a type."""
@@ -119,7 +122,8 @@ def _kept(connection: sa.Connection, kinds: Any) -> dict[Name, int]:
         .group_by(*name)
         .having(number != 0)
     )
-    return {(row[0], row[1], row[2], row[3]): int(row.n) for row in connection.execute(query)}
+    found = connection.execute(query)
+    return {(kind, stream, at, state): int(n) for kind, stream, at, state, n in found}
 
 
 def fold(connection: sa.Connection) -> None:

@@ -48,7 +48,7 @@ def _take(connection: sa.Connection, step: tuple[str, Any], counter: list[int]) 
     ids = list(connection.execute(sa.select(units.c.id).order_by(units.c.id)).scalars()) or [0]
     owned = list(connection.execute(sa.select(targets.c.id).order_by(targets.c.id)).scalars())
 
-    def unit(number: int) -> int:
+    def unit(number: int) -> Any:
         return ids[number % len(ids)]
 
     counter[0] += 10
@@ -190,9 +190,12 @@ def test_two_who_write_at_once_wait_for_nobodys_tally_and_lose_none(
         one.execute(sa.insert(targets).values(**owned))
         other.execute(skipped.where(units.c.id == second))  # a tally of the same name: no wait
         other.commit()
-        late = threading.Thread(
-            target=lambda: (other.execute(skipped.where(units.c.id == first)), other.commit())
-        )
+
+        def skip_the_first() -> None:
+            other.execute(skipped.where(units.c.id == first))
+            other.commit()
+
+        late = threading.Thread(target=skip_the_first)
         late.start()
         one.commit()
         late.join(timeout=60)

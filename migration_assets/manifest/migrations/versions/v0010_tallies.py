@@ -46,6 +46,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("kind", "stream", "name", "state", "part"),
         sqlite_with_rowid=False,
     )
+    has_reason = sa.text("reason IS NOT NULL")  # of 10 million, a run's exceptions took 7 s
+    op.create_index(
+        "ix_units_exceptions_run",
+        "units",
+        ["settled_run", "seen_run"],
+        sqlite_where=has_reason,
+        postgresql_where=has_reason,
+    )
     connection = op.get_bind()
     postgresql = connection.dialect.name == "postgresql"
     last = connection.execute(sa.text("SELECT max(id) FROM units")).scalar() or 0
