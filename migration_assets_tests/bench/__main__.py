@@ -18,6 +18,7 @@ from migration_assets_tests.bench import (
     on_servers,
     polling,
     reconcile,
+    size,
     throughput,
 )
 from migration_assets_tests.bench.figures import Figure, keep
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[float], Generator[Figure, None, None]]] = {
     "loaders": on_servers.loaders_figures,
     "throughput": throughput.figures,
     "reconcile": reconcile.figures,
+    "size": size.figures,
     "imports": imports.figures,
     "kills": kills.figures,
 }
