@@ -5,6 +5,7 @@ smoke test. Names as arguments run only those.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -13,6 +14,7 @@ from pathlib import Path
 from migration_assets_tests.bench import (
     big_page,
     imports,
+    in_dagster,
     kills,
     landing,
     on_servers,
@@ -20,6 +22,7 @@ from migration_assets_tests.bench import (
     reconcile,
     size,
     throughput,
+    workers,
 )
 from migration_assets_tests.bench.figures import Figure, keep
 
@@ -36,6 +39,10 @@ BENCHMARKS: dict[str, Callable[[float], Generator[Figure, None, None]]] = {
     "reconcile": reconcile.figures,
     "size": size.figures,
     "imports": imports.figures,
+    "latency": in_dagster.latency_figures,
+    "celery": in_dagster.celery_figures,
+    "backfill": in_dagster.backfill_figures,
+    "workers": workers.figures,
     "kills": kills.figures,
 }
 
@@ -57,4 +64,6 @@ def main(names: list[str], scale: float) -> None:
 
 
 if __name__ == "__main__":
+    # A SIGTERM ends it as Ctrl-C does: what was started and written for a figure is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     main(sys.argv[1:], float(os.environ.get("MIGRATION_BENCH_SCALE", "1")))

@@ -1,7 +1,10 @@
 """The installations that drills are held in, and the services they need."""
 
+import fcntl
 import os
+import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,12 +34,28 @@ def needs(name: str, url: str) -> None:
     pytest.skip(f"NO {name} at {host}:{port}: set MIGRATION_TEST_{name}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def stoppable() -> Iterator[None]:
+    """A SIGTERM ends a drill as Ctrl-C does: whatever it started is ended first."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.fixture
 def one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     """SQLite and the default run launcher."""
     with installation(tmp_path / "one", ONE_MACHINE, {}, patients=_PATIENTS) as made:
         monkeypatch.setenv("DAGSTER_HOME", made.variables["DAGSTER_HOME"])
         yield made
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One at a time on this machine: workers of two installations would take each other's runs."""
+    with (Path(tempfile.gettempdir()) / "migration-drills.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
@@ -62,6 +81,9 @@ def several_machines(
     }
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
-        with installation(folder, SEVERAL, variables, patients=patients, limit=limit) as made:
+        with (
+            _alone(),
+            installation(folder, SEVERAL, variables, patients=patients, limit=limit) as made,
+        ):
             yield made
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -6,6 +6,7 @@ default signal handling: started from a shell's background it could not be stopp
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -15,6 +16,9 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 _PATIENCE_SECONDS = 60.0
+_SETPRIV = shutil.which("setpriv")
+_WITH_US = [_SETPRIV, "--pdeathsig", "TERM"] if _SETPRIV else []
+"""A test that is killed takes along what it started (Linux; elsewhere it is left over)."""
 
 
 def until(
@@ -39,8 +43,9 @@ class Process:
         self.log = folder / f"{name}-{time.monotonic_ns()}.log"
         with self.log.open("wb") as log:
             self._popen = subprocess.Popen(
-                command, env=dict(environment), cwd=folder, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, start_new_session=True,
+                [*_WITH_US, *command], env=dict(environment), cwd=folder,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
             )  # fmt: skip
 
     @property
