@@ -23,7 +23,7 @@ ui: $(READY)
 	$(BIN)/migration demo --ui
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -36,7 +36,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 golden: $(READY)
-	$(BIN)/pytest migration_assets_tests/test_every_mapping.py --update-golden
+	$(BIN)/pytest migration_assets_tests/test_every_mapping.py migration_assets_tests/defs/test_whole_graph.py --update-golden
 
 bench: $(READY)
 	$(BIN)/python -m migration_assets_tests.bench
