@@ -81,9 +81,11 @@ def several_machines(
     }
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
-        with (
-            _alone(),
-            installation(folder, SEVERAL, variables, patients=patients, limit=limit) as made,
-        ):
-            yield made
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        try:
+            with (
+                _alone(),
+                installation(folder, SEVERAL, variables, patients=patients, limit=limit) as made,
+            ):
+                yield made
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
