@@ -154,6 +154,15 @@ def condition(
     return sa.and_(*wanted)
 
 
+def in_landing_order() -> sa.ColumnElement[int]:
+    """How chosen units are ordered: by an expression, which no index is in the order of.
+
+    By the id itself SQLite, and PostgreSQL where there is a limit, walk through all units to find
+    the few: of 10 million that took 10 s, from the index of exceptions and sorted it takes 0.04 s.
+    """
+    return units.c.id + 0
+
+
 def is_open() -> sa.ColumnElement[bool]:
     """Whether a unit's outcome is still to be explained."""
     return sa.and_(
@@ -255,7 +264,7 @@ def listed(connection: sa.Connection, selection: Selection, *, limit: int) -> li
             is_open().label("open"),
         )
         .where(condition(connection, selection))
-        .order_by(units.c.id)
+        .order_by(in_landing_order())
         .limit(limit)
     )
     rows = connection.execute(query).all()

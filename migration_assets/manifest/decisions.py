@@ -26,6 +26,7 @@ from migration_assets.manifest.dead_letters import (
     accepted,
     condition,
     groups,
+    in_landing_order,
     listed,
 )
 from migration_assets.manifest.landing import UNDONE
@@ -240,7 +241,7 @@ def _due(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Redeliver
     by_stream: dict[str, int] = {}
     held_back: dict[str, int] = {}
     ids: list[int] = []
-    for row in connection.execute(query.where(chosen).order_by(units.c.id)):
+    for row in connection.execute(query.where(chosen).order_by(in_landing_order())):
         if row.held:
             held_back[row.reason or ""] = held_back.get(row.reason or "", 0) + 1
         else:
@@ -322,7 +323,7 @@ def _append(
     stands = [units.c.id, units.c.revision, units.c.state, units.c.reason, units.c.field]
     values = [sa.cast(sa.literal(value), decisions.c[name].type) for name, value in said.items()]
     names = ["unit_id", "revision", "state", "reason", "field", *said]
-    query = sa.select(*stands, *values).where(chosen).order_by(units.c.id)
+    query = sa.select(*stands, *values).where(chosen).order_by(in_landing_order())
     return connection.execute(sa.insert(decisions).from_select(names, query)).rowcount
 
 
