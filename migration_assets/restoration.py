@@ -12,7 +12,7 @@ from migration_assets.manifest import Attempt, Target
 from migration_assets.manifest.history import Written
 from migration_assets.mapping import Resource
 from migration_assets.medplum import EDITED, NOT_WRITTEN, Answer, Member
-from migration_assets.medplum.contents import content_print, stripped
+from migration_assets.medplum.contents import DELETION, content_print, stripped
 from migration_assets.medplum.history import Version
 
 NOT_IN_HISTORY = "not-in-history"
@@ -42,6 +42,19 @@ class Step:
     def target(self) -> Target:
         """The resource as it stands once the step is done and nothing needed sending."""
         return _target(self.written, self.version_id)
+
+    @property
+    def intended(self) -> Target | None:
+        """What is about to be sent, by its print: should its answer get lost, it is known as ours.
+
+        None where nothing needs sending.
+        """
+        if self.member is None:
+            return None
+        deletes = self.member.deletes
+        sent = DELETION if deletes else content_print(self.member.body or {})
+        kind = self.member.resource_type
+        return Target(kind, self.written.token, sent=frozenset({sent}))
 
     @property
     def attempt(self) -> Attempt:

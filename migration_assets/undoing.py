@@ -8,8 +8,9 @@ A resource that the run created is deleted, one that it changed gets the version
 Medplum's own history, one that it deleted comes back under its id. Whatever was written since is
 left alone, with everything its unit owns: an edit made in Medplum, or a later run of ours.
 
-Cut off anywhere, it is run again: what Medplum holds as it was before counts as undone, whoever
-did it. A unit that was undone is in quarantine, so that no pull writes it again by itself.
+A unit that is undone is in quarantine, so that no pull writes it again by itself; it is so from
+before anything is sent (``manifest.retractions``). Cut off anywhere, it is run again: what Medplum
+holds as it was before counts as undone, whoever did it.
 """
 
 import time
@@ -150,7 +151,10 @@ def _undo_chunk(
     referred: Referred,
     leases: list[Lease],
 ) -> None:
-    """Look, send, settle. What is left alone keeps what it refers to, which was written before."""
+    """Look, write down, send, settle.
+
+    What is left alone keeps what it refers to, which was written before.
+    """
     looker = Looker(desk.fhir, ends_at=desk.clock() + desk.deadline_seconds, clock=desk.clock)
     clear = [each for each in units if not _overwritten(undone, each)]
     referred.add({each.id for each in units} - {each.id for each in clear})
@@ -245,13 +249,24 @@ def _send(
     due: list[tuple[WrittenUnit, list[Step]]],
     leases: list[Lease],
 ) -> None:
-    """Write what differs, unit by unit as a whole, and settle each bundle as it is answered."""
+    """Write what differs, unit by unit as a whole, and settle each bundle as it is answered.
+
+    What is about to be undone is written down first. A unit that stays open stays held: Medplum may
+    have taken what it did not answer.
+    """
     by_unit = {unit.id: (unit, steps) for unit, steps in due}
     submissions = [
         Submission(unit.id, members)
         for unit, steps in due
         if (members := tuple(each.member for each in steps if each.member is not None))
     ]
+    if not submissions:
+        return
+    intended = {
+        each.unit: [step.intended for step in by_unit[each.unit][1] if step.intended]
+        for each in submissions
+    }
+    former = desk.manifest.history.intend(intended, run_id=run_id, leases=leases)
 
     def renew() -> None:
         for each in leases:
@@ -279,7 +294,7 @@ def _send(
             else:
                 tried.append(_settlement(unit, steps, each))
                 undone.refuse(_kind(unit), each.reason or "refused", unit.key)
-        desk.manifest.history.settle(whole, tried, run_id=run_id, leases=leases)
+        desk.manifest.history.settle(whole, tried, run_id=run_id, leases=leases, former=former)
 
 
 def _settlement(

@@ -226,7 +226,7 @@ def settle_once(
         if lease is None or renewed(connection, lease, now=now):
             return settle(connection, settlements, run_id=run_id, now=now, repeated=repeated)
         append_attempts(connection, settlements, run_id=run_id, now=now, repeated=repeated)
-        _reopen_doubtful(connection, [each for each in settlements if each.targets])
+        reopen_doubtful(connection, [each for each in settlements if each.targets])
         return None
 
     settled = database.at_most_once(whole)
@@ -235,7 +235,8 @@ def settle_once(
     return settled or 0
 
 
-def _reopen_doubtful(connection: sa.Connection, written: list[Settlement]) -> None:
+def reopen_doubtful(connection: sa.Connection, written: list[Settlement]) -> None:
+    """Have what was written without the right to looked at again, unless a person holds it."""
     doubt_targets(connection, written)
     for part in chunked(str(each.unit_id) for each in written):
         connection.execute(

@@ -1,14 +1,14 @@
-"""What runs wrote, read back from the attempts, and the record of its undoing.
+"""What runs wrote, read back from the attempts, and the way to the record of its undoing.
 
-Belongs here: which run wrote a resource last, which version it made of it, and settling units that
-were undone. Does not belong here: what Medplum holds, or restoring it (``undoing``).
+Belongs here: which run wrote a resource last, and which version it made of it. Does not belong
+here: what is written down of an undo (``retractions``), or restoring (``undoing``).
 
 The attempts on one resource, in order, are a pile: each run puts its writes on top, an undo takes
 the topmost run's away. Only what lies on top can be undone.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -17,12 +17,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from migration_assets.manifest.account import append_attempts
-from migration_assets.manifest.landing import UNDONE
-from migration_assets.manifest.leases import Lease, renewed, taken_over
+from migration_assets.manifest import retractions
+from migration_assets.manifest.leases import Lease
 from migration_assets.manifest.outages import Database
-from migration_assets.manifest.ownership import confirm_targets
-from migration_assets.manifest.records import Settlement, State, chunked, from_micros
+from migration_assets.manifest.records import Settlement, Target, chunked, from_micros
 from migration_assets.manifest.schema import attempts, runs, targets, units
 
 WRITES = ("created", "changed", "confirmed", "deleted", "overwrote-edit")
@@ -187,6 +185,18 @@ class History:
                 made.append(WrittenUnit(unit_id, row.stream, row.key, resources))
         return made
 
+    def intend(
+        self, wanted: Mapping[int, Sequence[Target]], *, run_id: int, leases: Iterable[Lease] = ()
+    ) -> retractions.Former:
+        """Write down what is about to be undone, before anything is sent: units, and resources.
+
+        Raises:
+            Transient: another run took one of the leases over; nothing is written.
+        """
+        return retractions.intend(
+            self._database, wanted, run_id=run_id, now=self._now(), leases=leases
+        )
+
     def settle(
         self,
         undone: Iterable[Settlement],
@@ -194,44 +204,24 @@ class History:
         *,
         run_id: int,
         leases: Iterable[Lease] = (),
+        former: retractions.Former | None = None,
     ) -> None:
         """Append the attempts, keep the targets; ``undone`` units go into quarantine as such.
 
         Whatever their revision: a row that changed meanwhile is held with them. Of ``tried`` only
-        attempts and targets are kept.
+        attempts and targets are kept; those of which nothing was written stand as in ``former``.
 
         Raises:
-            Transient: another run took one of the leases over; only the attempts are kept.
+            Transient: another run took one of the leases over (``retractions.settle``).
         """
-        whole, now, held = list(undone), self._now(), list(leases)
-        every = [*whole, *tried]
-
-        def settled(connection: sa.Connection, *, repeated: bool) -> list[Lease]:
-            append_attempts(connection, every, run_id=run_id, now=now, repeated=repeated)
-            lost = [each for each in held if not renewed(connection, each, now=now)]
-            if not lost:
-                confirm_targets(connection, every, now=now)
-                _hold(connection, whole, run_id=run_id, now=now)
-            return lost
-
-        for lease in self._database.at_most_once(settled):
-            raise taken_over(lease)
-
-
-def _hold(connection: sa.Connection, undone: list[Settlement], *, run_id: int, now: int) -> None:
-    if undone:
-        connection.execute(
-            sa.update(units)
-            .where(units.c.id == sa.bindparam("unit"))
-            .values(
-                state=State.QUARANTINED.value,
-                reason=UNDONE,
-                field=None,
-                awaiting=None,
-                settled_at=now,
-                settled_run=run_id,
-            ),
-            [{"unit": each.unit_id} for each in undone],
+        retractions.settle(
+            self._database,
+            list(undone),
+            list(tried),
+            run_id=run_id,
+            now=self._now(),
+            leases=leases,
+            former=former,
         )
 
 
