@@ -144,7 +144,8 @@ def condition(
     if selection.reason is not None:
         wanted.append(units.c.reason == selection.reason)
     if selection.owner is not None:
-        wanted.append(_owner() == selection.owner)
+        theirs = sa.select(decisions.c.unit_id).where(decisions.c.owner == selection.owner)
+        wanted += [units.c.id.in_(theirs), _owner() == selection.owner]  # few first, then the last
     if selection.run is not None:
         numbers = _run_numbers(connection, selection.run)
         at_landing = sa.and_(units.c.settled_run.is_(None), units.c.seen_run.in_(numbers))
