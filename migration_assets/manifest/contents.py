@@ -18,6 +18,7 @@ from migration_assets.manifest.payload import unpack
 from migration_assets.manifest.records import chunked, from_micros
 from migration_assets.manifest.schema import units
 from migration_assets.manifest.sealing import seals_of
+from migration_assets.manifest.sign_off import SignOffReads
 
 _PAGE = 2_000
 _NAMES = 20_000
@@ -39,6 +40,7 @@ class Contents:
     def __init__(self, read: Database) -> None:
         """``read`` is an engine for transactions that change nothing."""
         self._read = read
+        self.sign_off = SignOffReads(read)
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Rows of every stream, and how many of them were deleted at the source."""

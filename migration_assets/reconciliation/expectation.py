@@ -42,7 +42,7 @@ class Expectations:
         wanted = {each.token for each in listed}
         symbolic: dict[str, tuple[Resource, list[FoundReference]]] = {}
         for unit in self._units(listed):
-            symbolic.update(_delivered(self._mapping, unit, wanted))
+            symbolic.update(delivered_of(self._mapping, unit, wanted))
         targets = {
             each.target: _token(each.target)
             for _resource, references in symbolic.values()
@@ -60,7 +60,7 @@ class Expectations:
         wanted = {each.token for each in listed}
         made: dict[str, Named] = {}
         for unit in self._units(listed):
-            for name, (body, references) in _delivered(self._mapping, unit, wanted).items():
+            for name, (body, references) in delivered_of(self._mapping, unit, wanted).items():
                 kind = str(body["resourceType"])
                 made[name] = tuple((each.path(kind), _token(each.target)) for each in references)
         return made
@@ -120,10 +120,13 @@ def _made_anew(mapping: Mapping[Any], unit: Unit) -> Prepared | None:
     return made if isinstance(made, Prepared) else None
 
 
-def _delivered(
+def delivered_of(
     mapping: Mapping[Any], unit: Unit, wanted: set[str]
 ) -> dict[str, tuple[Resource, list[FoundReference]]]:
-    """A unit's resources of which the account has the fingerprint, with what they refer to."""
+    """A unit's resources of which the account has the fingerprint, with what they refer to.
+
+    By token; references are still conditional, as a mapping writes them.
+    """
     known = {each.token: each for each in unit.targets if each.token in wanted and not each.deleted}
     if mapping.create_only or not known:  # what was there already, from whomever, was left alone
         return {}
