@@ -88,6 +88,12 @@ class Settings(BaseSettings):
         alias="MIGRATION_CODE_URL",
         description="where the UI's code links lead, e.g. https://github.com/me/clinic/blob/main",
     )
+    poll_seconds: int = Field(
+        5,
+        ge=1,
+        alias="MIGRATION_POLL_SECONDS",
+        description="how often the sensor looks for changes; a fifth of the API's limits at most",
+    )
     medplum_base_url: Url | None = Field(
         None, alias="MEDPLUM_BASE_URL", description="Medplum server, e.g. https://api.medplum.com/"
     )

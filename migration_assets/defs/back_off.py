@@ -36,6 +36,8 @@ class BackOff:
     shown: dict[str, str] = field(default_factory=dict)
     turn: int = 0
     """How many streams were asked in all: each tick goes on where the last one ran out of time."""
+    asked_at: float = 0.0
+    """When the source was asked last (seconds since 1970)."""
 
     def rests(self, name: str, now: float) -> bool:
         """Whether a stream is to be left alone."""
@@ -79,6 +81,7 @@ def read_back_off(cursor: str | None) -> BackOff:
             counted=str(said.get("counted", "")),
             shown=dict(said.get("shown", {})),
             turn=int(said.get("turn", 0)),
+            asked_at=float(said.get("asked_at", 0)),
         )
     except (ValueError, TypeError, AttributeError):  # of an older version, or typed by hand
         return BackOff()

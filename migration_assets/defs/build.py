@@ -62,7 +62,10 @@ def build_definitions(
             *(reconciling_check(each) for each in found),
         ],
         jobs=[job, sweeping, reconciling, redeliver_job(found), purging],
-        sensors=[change_sensor(found, partitions, job), freshness_sensor(found)],
+        sensors=[
+            change_sensor(found, partitions, job, every_seconds=settings.poll_seconds),
+            freshness_sensor(found),
+        ],
         schedules=[
             nightly_schedule(found, partitions, job),
             sweep_schedule(found, partitions, sweeping),

@@ -23,7 +23,7 @@ from migration_assets.defs.back_off import EVERYTHING, BackOff, read_back_off
 from migration_assets.defs.failing import shown_safely
 from migration_assets.defs.incremental import JOB, incremental_request, key_for
 from migration_assets.defs.keys import asset_key, op_name, stream_key
-from migration_assets.defs.probing import Probed, can_be_asked, probe
+from migration_assets.defs.probing import Probed, can_be_asked, probe, seconds_between
 from migration_assets.errors import MigrationError
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
@@ -43,14 +43,18 @@ _PROBLEMS_SHOWN = 3
 
 
 def change_sensor(
-    mappings: Sequence[Mapping[Any]], partitions: dg.TimeWindowPartitionsDefinition, job: Any
+    mappings: Sequence[Mapping[Any]],
+    partitions: dg.TimeWindowPartitionsDefinition,
+    job: Any,
+    *,
+    every_seconds: int,
 ) -> dg.SensorDefinition:
-    """The sensor that polls the source."""
+    """The sensor that polls the source, so often at most."""
 
     @dg.sensor(
         name=SENSOR,
         job=job,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=every_seconds,
         description="Asks each legacy stream one cheap question, whether anything changed past "
         "its mark, and starts one pull if so. Rests longer and longer after failures. Streams that "
         "cannot filter by time, or are read parent by parent, are for the schedules.",
@@ -89,6 +93,12 @@ class _Tick:
         try:
             with self.connections.manifest() as manifest:
                 asked = self._asked(state, manifest, busy, now.timestamp())
+                wait = seconds_between(self.connections.source(), len(asked), now)
+                if now.timestamp() < state.asked_at + wait:
+                    return dg.SkipReason(
+                        f"The source's limits leave room for a look every {wait:.0f} s."
+                    )
+                state.asked_at = now.timestamp()
                 answers = list(probe(asked, self.connections, manifest))
                 request = self._request(state, answers, manifest, now)
         except MigrationError as error:

@@ -26,6 +26,8 @@ from migration_assets.run import Puller
 
 ALL_SECONDS = 20.0
 ANSWER_SECONDS = 6.0
+SHARE = 0.2
+"""How much of a source's limits the questions may use up: a backfill beside them needs the rest."""
 _WAIT_SECONDS = 1.0
 _PAGES = 2
 
@@ -59,6 +61,14 @@ def can_be_asked(described: Stream) -> bool:
         return False
     filters = described.cursor is not None and described.cursor.param is not None
     return filters or described.queue is not None
+
+
+def seconds_between(source: Source, streams: int, now: datetime) -> float:
+    """How long to wait between two looks at so many streams, by the source's limits as of now."""
+    in_force = (each for each in source.limits if each.holds(now))
+    return max(
+        (streams * each.per_seconds / (each.requests * SHARE) for each in in_force), default=0.0
+    )
 
 
 def probe(

@@ -14,9 +14,10 @@ from migration_assets.defs.back_off import BackOff, read_back_off, rest_after
 from migration_assets.defs.failing import RETRY
 from migration_assets.defs.incremental import JOB
 from migration_assets.defs.keys import asset_key, stream_key
-from migration_assets.defs.probing import ALL_SECONDS, can_be_asked, probe
+from migration_assets.defs.probing import ALL_SECONDS, can_be_asked, probe, seconds_between
 from migration_assets.errors import Transient
-from migration_assets.legacy import PulledPage, load_description
+from migration_assets.legacy import PulledPage, Source, load_description
+from migration_assets.legacy.description.http import Limit
 from migration_assets.manifest import Alongside
 from migration_assets.polling import note_current
 from migration_assets.settings import Settings
@@ -62,6 +63,15 @@ class Flaky(ScriptedSource):
         if stream in self.down:
             raise self.down[stream]
         yield from super().pages(stream, since, until)
+
+
+class Limited(ScriptedConnections):
+    """The same, of a source that takes ten requests a minute."""
+
+    def source(self) -> Source:
+        """With a limit."""
+        limit = Limit(requests=10, per_seconds=60)
+        return super().source().model_copy(update={"limits": (limit,)})
 
 
 @pytest.fixture
@@ -313,6 +323,34 @@ def test_a_stream_is_observed_when_something_changed_and_not_every_tick(
     assert seen.asset_key == stream_key("patients")
     assert seen.metadata["rows_not_on_account"].value == 1
     assert seen.metadata["lag_seconds"].value == pytest.approx(300, abs=2)
+
+
+def test_looking_for_changes_leaves_the_limits_to_what_is_pulled(
+    connections: ScriptedConnections, instance: dg.DagsterInstance, source: Flaky, clock: Clock
+) -> None:
+    """Ten requests a minute: two questions every 5 s alone would be twenty-four."""
+    seed(connections, *STREAMS)
+    limited = Limited(
+        connections.settings, clock=connections.clock, served=source, phases=connections.phases
+    )
+    ticks = Ticks(limited, instance)
+    ticks.next()
+    asked = len(source.questions)
+    clock.now += timedelta(seconds=59)
+    assert "every 60 s" in str(ticks.next().skip_reason)
+    assert len(source.questions) == asked
+    clock.now += timedelta(seconds=1)
+    ticks.next()
+    assert len(source.questions) == asked + len(STREAMS)
+
+
+def test_a_limit_of_other_hours_slows_nobody_down() -> None:
+    nightly = load_description(
+        "{name: s, base_url: 'https://s.example/', limits: [{requests: 1, per_seconds: 60, "
+        "hours: [22, 24], tz: UTC}], streams: [{name: s, path: s, id: id}]}"
+    )
+    assert seconds_between(nightly, 1, NOW.replace(hour=12)) == 0
+    assert seconds_between(nightly, 1, NOW.replace(hour=23)) == 300
 
 
 def test_what_there_was_no_time_to_ask_is_asked_first_next_time(
