@@ -29,7 +29,7 @@ def legacy_stream(mapping: Mapping[Any]) -> dg.AssetSpec:
     """The legacy stream as an external asset: the root of the lineage, observed by the sensor."""
     return dg.AssetSpec(
         stream_key(mapping.stream),
-        group_name="step_0_legacy",
+        group_name=f"step_{mapping.step.value}",
         description=(
             f"Rows of the legacy API's stream {mapping.stream}, which become "
             f"{' and '.join(mapping.types)}. The sensor legacy_changes observes how far the "
