@@ -22,11 +22,18 @@ def insert_each(
     """Insert rows that all name the same columns."""
     if not rows:
         return
-    insert = sa.insert(table)
     if connection.dialect.name == "postgresql":
-        connection.execute(fed(insert, table, rows))
-    else:
-        connection.execute(insert, rows)
+        connection.execute(fed(sa.insert(table), table, rows))
+        return
+    # What SQLAlchemy does for each row is a fifth of what landing it costs, and SQLite takes our
+    # values as they are.
+    names = list(rows[0])
+    columns = ", ".join(map(connection.dialect.identifier_preparer.quote, names))
+    marks = ", ".join("?" * len(names))
+    connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({columns}) VALUES ({marks})",  # noqa: S608 - names of the schema
+        [tuple(each[name] for name in names) for each in rows],
+    )
 
 
 def fed(insert: Any, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> Any:
