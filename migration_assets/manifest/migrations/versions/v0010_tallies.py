@@ -63,15 +63,20 @@ def upgrade() -> None:
 
 
 def _counted(last: int) -> Iterator[str]:
-    kinds = {"eligible": ("''", "''")}
-    kinds |= {kind: (name.format("units"), "units.state") for kind, name in _NAMES.items()}
+    """Every unit is read once, a part at a time."""
+    names = ", ".join(f"{name.format('units')} AS {kind}_" for kind, name in _NAMES.items())
+    kinds = " UNION ALL ".join(
+        f"SELECT '{kind}', stream, {kind}_, state, n FROM alike" for kind in _NAMES
+    )
     for low in range(0, last + 1, _AT_ONCE):
         part = f"units.id >= {low} AND units.id < {low + _AT_ONCE}"
-        for kind, (name, state) in kinds.items():
-            yield (
-                f"INSERT INTO tallies SELECT '{kind}', units.stream, {name}, {state}, 0, count(*)"
-                f" FROM units WHERE {part} GROUP BY 2, 3, 4{_ADDED}"
-            )
+        yield (
+            f"WITH alike AS MATERIALIZED (SELECT units.stream, units.state, {names}, count(*) AS n"
+            f" FROM units WHERE {part} GROUP BY 1, 2, 3, 4, 5), told AS (SELECT 'eligible' AS kind,"
+            f" stream, '' AS name, '' AS state, n FROM alike UNION ALL {kinds})"
+            " INSERT INTO tallies SELECT kind, stream, name, state, 0, sum(n) FROM told"
+            f" WHERE n > 0 GROUP BY 1, 2, 3, 4{_ADDED}"
+        )
         yield (
             "INSERT INTO tallies SELECT 'type', units.stream, targets.resource_type, units.state,"
             " 0, count(DISTINCT units.id) FROM units JOIN targets ON targets.unit_id = units.id"
