@@ -75,7 +75,7 @@ def sweep(
         limit = _limit(held) if allow_missing is None else allow_missing
         if absent > limit or (absent and not landed.rows and allow_missing is None):
             run.manifest.end_sweep(
-                number, SweepEnd(verdict="refused", rows=landed.rows, absent=absent)
+                number, SweepEnd(verdict="refused", rows=landed.rows, absent=absent), lease=lease
             )
             raise Permanent(
                 f"Sweeping {mapping.stream} was refused: {absent:,} of {held:,} rows on account "
@@ -93,7 +93,7 @@ def sweep(
             gone=tuple(verdicts.gone),
             missed=tuple(verdicts.missed),
         )
-        gone = run.manifest.end_sweep(number, end)
+        gone = run.manifest.end_sweep(number, end, lease=lease)
     return Sweep(landed, held, absent, gone, len(verdicts.missed), verdicts.hidden)
 
 
@@ -113,10 +113,10 @@ def _read_whole(
     total = Landed()
     held: PulledPage | None = None
     for page in run.puller.pages(mapping.stream, None, None, whole=True):
+        run.manifest.renew(lease)  # before landing: whoever slept until now may be one of two
         if held is not None:
             total += _land(run, mapping, number, held, None)
         held = page
-        run.manifest.renew(lease)
     if held is not None:
         rows = total.rows + len(held.rows)
         total += _land(run, mapping, number, held, (partition, rows) if partition else None)

@@ -306,3 +306,49 @@ def test_a_removed_row_is_settled_and_comes_back_when_the_source_shows_it_again(
     assert sweeping().landed.changed == 1
     assert "O003" in live(account)
     assert account.balances()[STREAM].holds
+
+
+@pytest.mark.parametrize("asleep", ["in the list", "in a look-up"])
+def test_a_sweeper_that_slept_through_a_take_over_ends_nothing(
+    source: ScriptedSource,
+    account: Manifest,
+    new_run: NewRun,
+    sweeping: Callable[..., Sweep],
+    monkeypatch: pytest.MonkeyPatch,
+    asleep: str,
+) -> None:
+    """What it saw is hours old: the row came back, and the one who took over has seen that."""
+    ahead = [timedelta(0)]
+    monkeypatch.setattr(account, "_clock", lambda: datetime.now(UTC) + sum(ahead, timedelta(0)))
+    fill(source, new_run(), 10)
+    dropped = source.drop(STREAM, "O009")
+    honest = source.asked_honestly
+    source.sightings[STREAM] = honest
+
+    def overtaken() -> None:
+        ahead.append(timedelta(hours=1))
+        source.before_page = None
+        source.sightings[STREAM] = honest
+        source.rows[STREAM].append(dropped)
+        assert (sweeping().absent, sweeping().gone) == (0, 0)
+
+    def in_the_list(page: int) -> None:
+        if page == 2:
+            overtaken()
+
+    def in_a_look_up(key: str) -> Sighting:
+        told = honest(key)
+        if key == "O009":
+            overtaken()
+        return told
+
+    if asleep == "in the list":
+        source.before_page = in_the_list
+    else:
+        source.sightings[STREAM] = in_a_look_up
+    with pytest.raises(Transient, match="took over"):
+        sweeping()
+    assert len(live(account)) == 10
+    last = account.last_sweep(STREAM)
+    assert last is not None
+    assert (last.rows, last.absent) == (10, 0)

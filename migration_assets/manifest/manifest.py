@@ -232,10 +232,10 @@ class Manifest:
         with self._engine.begin() as connection:
             sweeps.note_presence(connection, sweep, unit, merged_into=merged_into)
 
-    def end_sweep(self, sweep: int, end: SweepEnd) -> int:
+    def end_sweep(self, sweep: int, end: SweepEnd, *, lease: Lease | None = None) -> int:
         """Write down how a sweep ended; returns how many units are gone, pending removal now."""
         with self._engine.begin() as connection:
-            return sweeps.end_sweep(connection, sweep, end, now=self._now())
+            return sweeps.end_sweep(connection, sweep, end, now=self._now(), lease=lease)
 
     def last_sweep(self, stream: str) -> Swept | None:
         """The last sweep of ``stream`` that came to its end."""

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from migration_assets.manifest.collisions import DUPLICATE_KEY, step_down
 from migration_assets.manifest.landing import UNDONE
+from migration_assets.manifest.leases import Lease, renewed, taken_over
 from migration_assets.manifest.records import Absent, State, SweepEnd, Swept, from_micros
 from migration_assets.manifest.schema import sweeps, units
 
@@ -103,11 +104,18 @@ def note_presence(
         )
 
 
-def end_sweep(connection: sa.Connection, sweep: int, end: SweepEnd, *, now: int) -> int:
+def end_sweep(
+    connection: sa.Connection, sweep: int, end: SweepEnd, *, now: int, lease: Lease | None = None
+) -> int:
     """Write down how a sweep ended; returns how many units are gone.
 
     A unit that another run saw or changed since the sweep looked is left alone.
+
+    Raises:
+        Transient: another run took the lease over; nothing of it counts.
     """
+    if lease is not None and not renewed(connection, lease, now=now):
+        raise taken_over(lease)
     gone = _update(
         connection,
         end.gone,

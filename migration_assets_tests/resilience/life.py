@@ -3,11 +3,13 @@
 Belongs here: what a life does, and the named spots at which it kills or stops itself. Does not
 belong here: who decides that (``nursery``), or what must hold afterwards (``world``).
 
-Run as a program it is a fork server: everything is imported once, every life is a fork of it, so
-that a life costs what it does and not what it imports. The spots are counted at the seams below
-our code: requests before they leave and after they are answered, commits before and after.
+Run as a program it is a fork server: every life is a fork of it, but for those that warm it up. A
+life then costs what it does and not what it imports, compiles and remembers. The spots are counted
+at the seams below our code: requests before they leave and after they are answered, commits before
+and after.
 """
 
+import gc
 import json
 import os
 import signal
@@ -59,6 +61,7 @@ class Life:
     """What a life does: ``act`` on the account at ``manifest_url``, ``hours`` after the start.
 
     ``spot`` and ``at``: where it gets ``fate`` from itself, at the how-manieth passing of the spot.
+    ``warms``: it is lived by the fork server itself, and cannot be killed.
     """
 
     act: str
@@ -73,6 +76,7 @@ class Life:
     spot: str = ""
     at: int = 0
     fate: int = int(signal.SIGKILL)
+    warms: bool = False
 
     def to_line(self) -> str:
         """As the fork server reads it."""
@@ -246,9 +250,8 @@ def arm(life: Life) -> Counter[str]:
     return passed
 
 
-def _born(line: str) -> None:
+def _born(life: Life) -> None:
     """A life, from its fork to its exit; what it passed is told at the end."""
-    life = Life(**json.loads(line))
     passed = arm(life)
     try:
         live(life)
@@ -265,10 +268,17 @@ def _tell(what: dict[str, Any]) -> None:
 
 def serve() -> None:
     """Fork a life for each line; tell its number first, and how it ended last."""
+    gc.disable()  # a life is short, and looking at all it inherited would copy it
     for line in sys.stdin:
+        life = Life(**json.loads(line))
+        if life.warms:
+            _tell({"pid": os.getpid()})
+            live(life)
+            _tell({"ended": 0})
+            continue
         child = os.fork()
         if child == 0:
-            _born(line)
+            _born(life)
         _tell({"pid": child})
         _, status = os.waitpid(child, 0)
         _tell({"ended": os.waitstatus_to_exitcode(status)})
