@@ -14,6 +14,7 @@ import requests
 from migration_assets.errors import Permanent
 from migration_assets.legacy.deadlines import Deadline, DeadlineAdapter
 from migration_assets.legacy.description import Source
+from migration_assets.private_addresses import keep_addresses_private
 
 
 class Session(requests.Session):
@@ -45,6 +46,7 @@ def session_for(
     verify = source.http.verify
     if isinstance(verify, str) and not _is_there(verify):
         raise Permanent(f"source {source.name}: http.verify names {verify}, which is not there")
+    keep_addresses_private()
     session = Session(Deadline(monotonic))
     session.trust_env = False
     if proxy is not None:

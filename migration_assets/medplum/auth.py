@@ -18,6 +18,7 @@ import requests
 from pydantic import SecretStr
 
 from migration_assets.errors import Permanent, Transient
+from migration_assets.private_addresses import keep_addresses_private
 
 _EARLY_SECONDS = 60.0
 _FAULTS = 500  # and above: the server's own, which pass
@@ -27,6 +28,7 @@ _MINUTE = 60.0  # the window of the token endpoint's limit
 
 def new_session() -> requests.Session:
     """A session that goes to the declared server only, whatever proxies the environment names."""
+    keep_addresses_private()
     session = requests.Session()
     session.trust_env = False
     return session
