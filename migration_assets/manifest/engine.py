@@ -2,6 +2,10 @@
 
 Belongs here: everything that differs between SQLite and PostgreSQL before the first query.
 ``hide_parameters``: SQLAlchemy's errors would otherwise quote source keys and payloads.
+
+Dagster and the manifest in one PostgreSQL database: each in a schema of its own, which the URL's
+``options=-csearch_path%3D…`` names. A version table under another name would not be enough: both
+have a table ``runs`` besides ``alembic_version``, and Dagster takes the manifest's for its own.
 """
 
 from pathlib import Path
@@ -25,7 +29,8 @@ def open_engine(url: str) -> sa.Engine:
     """An engine on the manifest at ``url``, created and upgraded if need be.
 
     Raises:
-        Permanent: the URL is unusable, or the manifest was written by a newer version.
+        Permanent: the URL is unusable, or the manifest was written by a newer version, or another
+            program keeps its tables there.
         Transient: the database cannot be reached now.
     """
     engine = _sqlite(url) if url.startswith("sqlite") else _server(url)
@@ -39,6 +44,9 @@ def open_engine(url: str) -> sa.Engine:
             "process holds it. Check that MIGRATION_MANIFEST_URL names a database that is up and "
             "reachable, and run again."
         ) from None
+    except Permanent:
+        engine.dispose()
+        raise
     return engine
 
 
@@ -107,6 +115,8 @@ def _upgrade(engine: sa.Engine) -> None:
         if connection.dialect.name == "postgresql":
             # Two processes opening a new manifest at once would both create it.
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7203517)")
+            _make_schema(connection)
+        _refuse_a_place_that_is_taken(connection)
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
@@ -115,3 +125,25 @@ def _upgrade(engine: sa.Engine) -> None:
                 "The manifest was written by a newer version of migration_assets than this one. "
                 "Install that version or a later one."
             ) from error
+
+
+def _make_schema(connection: sa.Connection) -> None:
+    """The schema that the URL names, where there is none yet."""
+    if connection.scalar(sa.text("SELECT current_schema()")) is None:
+        path = connection.scalar(sa.text("SHOW search_path"))
+        name = str(path).partition(",")[0].strip().strip('"')
+        connection.execute(sa.schema.CreateSchema(name, if_not_exists=True))
+
+
+def _refuse_a_place_that_is_taken(connection: sa.Connection) -> None:
+    """Before the first table is made: Dagster's tables have two of our names."""
+    present = sa.inspect(connection)
+    if present.has_table("units"):
+        return
+    if {"alembic_version", "runs"} & set(present.get_table_names()):
+        raise Permanent(
+            "Opening the manifest failed: where MIGRATION_MANIFEST_URL points, another program "
+            "keeps its tables (Dagster has two of the same name). Nothing was changed. Name a "
+            "database of its own, or a schema of its own in the same PostgreSQL database: add "
+            "?options=-csearch_path%3Dmigration to the URL."
+        )
