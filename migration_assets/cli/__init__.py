@@ -6,10 +6,12 @@ check); 2 the command could not be carried out (a setting, the source or Medplum
 """
 
 import sys
+import traceback
 
 from migration_assets.errors import MigrationError
 
 _INTERRUPTED = 130
+_FRAMES = 8
 
 
 def app() -> None:
@@ -28,6 +30,20 @@ def app() -> None:
         if end.code == _INTERRUPTED:  # typer's word for Ctrl-C
             _interrupted()
         raise
+    except Exception as error:  # noqa: BLE001 - a traceback ends with its text, which may quote a row
+        _unexpected(error)
+
+
+def _unexpected(error: Exception) -> None:
+    """Say where nobody foresaw it, for a report of the bug, and none of what it says."""
+    print(  # noqa: T201
+        f"migration: stopped by an unexpected {type(error).__name__}; what it says is left out, it "
+        "may name a patient. Nothing is lost; it happened in",
+        file=sys.stderr,
+    )
+    for frame in traceback.extract_tb(error.__traceback__)[-_FRAMES:]:
+        print(f"  {frame.filename}:{frame.lineno} {frame.name}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)
 
 
 def _interrupted() -> None:

@@ -64,7 +64,10 @@ def test_what_is_missing_is_told_repaired_and_then_agrees(
     listed = migration("reconcile", "--list", "--json")
     verdicts = [each["agrees"] for each in json.loads(listed.stdout)]
     assert (verdicts[0], verdicts[-1], False in verdicts) == (True, True, True)
-    assert CANARY not in "".join(each.output for each in (clean, found, dry, done, listed))
+    shown = migration("reconcile", "--list")
+    assert (shown.exit_code, shown.stdout.count("Organization")) == (0, len(verdicts))
+    said = (clean, found, dry, done, listed, shown)
+    assert CANARY not in "".join(each.output for each in said)
 
 
 def migration(*arguments: str) -> Result:
