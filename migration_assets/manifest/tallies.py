@@ -219,5 +219,6 @@ def _of_types(low: int, high: int) -> sa.Select[Any]:
         )
         .select_from(units.join(targets, targets.c.unit_id == units.c.id))
         .where(units.c.id >= low, units.c.id < high)
+        .where(targets.c.unit_id >= low, targets.c.unit_id < high)  # or PostgreSQL reads them all
         .group_by(units.c.stream, units.c.state, targets.c.resource_type)
     )
