@@ -1,8 +1,8 @@
 """Where each FHIR type stands in the adoption strategy, and what that permits (pure).
 
 Belongs here: the six phases of design §6 and the questions the pipeline asks of them. Does not
-belong here: changing a phase, its exit gates (reconciliation), or reading files other than the
-text it is given.
+belong here: changing a phase, its exit gates (``gates``), or reading files other than the text it
+is given.
 """
 
 import enum
@@ -40,6 +40,7 @@ class Authority(enum.StrEnum):
 
 
 _DELIVERING = frozenset({Phase.DUAL_WRITE, Phase.BACKFILL, Phase.READ})
+_OWNED = frozenset({Phase.WRITE, Phase.RETIRED})
 _PULLING = _DELIVERING | {Phase.REHEARSE}
 
 
@@ -65,6 +66,11 @@ class Standing:
         return self.phase in _DELIVERING
 
     @property
+    def owned_by_medplum(self) -> bool:
+        """Whether the truth is in Medplum, and nothing of ours may write over it."""
+        return self.phase in _OWNED
+
+    @property
     def refusal(self) -> str:
         """Why nothing is delivered, in a sentence; empty when it may be."""
         if self.may_deliver:
@@ -74,9 +80,15 @@ class Standing:
                 "phase is rehearse: rows are mapped and validated, nothing is written. "
                 'Set the type to "backfill" in adoption.toml to deliver.'
             )
+        means = (
+            "it is written there, and what is still written in the legacy system does not arrive "
+            "any more."
+            if self.phase is Phase.WRITE
+            else "the legacy system is out of use, and what is on account is its final evidence."
+        )
         return (
             f"phase is {self.phase}: Medplum owns this type now and the puller refuses to "
-            "overwrite it."
+            f"overwrite it: {means}"
         )
 
 
@@ -94,6 +106,11 @@ class Adoption:
         """The same, but for the strategy of one type."""
         changed = replace(self.standing(resource_type), strategy=strategy)
         return Adoption({**self._standings, resource_type: changed})
+
+    def with_phase(self, types: Iterable[str], phase: Phase) -> "Adoption":
+        """The same, but for the phase of some types."""
+        changed = {each: replace(self.standing(each), phase=phase) for each in types}
+        return Adoption({**self._standings, **changed})
 
     def missing(self, types: Iterable[str]) -> set[str]:
         """Those of ``types`` that are not declared."""
