@@ -9,8 +9,8 @@ of them (MIGRATION_MACHINE_EXAMPLES, MIGRATION_FUZZ_CASES) or for a seed (``--hy
 """
 
 import os
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from hypothesis import settings
 from hypothesis.internal.conjecture import providers
 
 from migration_assets.manifest import Manifest
+from migration_assets_tests.blank_accounts import KeptDatabase, blank_file, own_database
 
 _POSTGRES = os.environ.get("MIGRATION_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432")
 _REQUIRED = bool(os.environ.get("MIGRATION_TEST_REQUIRE_POSTGRES"))
@@ -79,28 +80,54 @@ def clean_environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@contextmanager
+def _on_postgres() -> Iterator[str]:
+    with ExitStack() as opened:
+        try:
+            url = opened.enter_context(own_database(_POSTGRES))
+        except psycopg.OperationalError as error:
+            if _REQUIRED:
+                raise
+            pytest.skip(f"NO POSTGRESQL at {_POSTGRES}: set MIGRATION_TEST_POSTGRES ({error})")
+        yield url
+
+
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
     """An empty PostgreSQL database of this test's own."""
-    name = f"migration_test_{uuid.uuid4().hex}"
-    try:
-        admin = psycopg.connect(f"{_POSTGRES}/postgres", autocommit=True, connect_timeout=5)
-    except psycopg.OperationalError as error:
-        if _REQUIRED:
-            raise
-        pytest.skip(f"NO POSTGRESQL at {_POSTGRES}: set MIGRATION_TEST_POSTGRES ({error})")
-    with admin:
-        admin.execute(f"CREATE DATABASE {name}")
-        yield f"{_POSTGRES}/{name}"
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with _on_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def kept_databases() -> Iterator[Callable[[], str]]:
+    """Gives the URL of a PostgreSQL database whose manifest is blank: the same one each time."""
+    with ExitStack() as opened:
+        kept: list[KeptDatabase] = []
+
+        def blank() -> str:
+            if not kept or not kept[-1].empty():
+                kept.append(KeptDatabase(opened.enter_context(_on_postgres())))
+            return kept[-1].url
+
+        yield blank
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without even tables, on each database in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'manifest.db'}"
+    return str(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def manifest_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty manifest, on each database in turn."""
+    """The URL of a blank manifest, on each database in turn."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'manifest.db'}"
-    return str(request.getfixturevalue("postgres_url"))
+        return blank_file(tmp_path / "manifest.db")
+    blank: Callable[[], str] = request.getfixturevalue("kept_databases")
+    return blank()
 
 
 class Clock:

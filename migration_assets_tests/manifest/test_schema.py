@@ -17,9 +17,9 @@ from migration_assets_tests.manifest.rows import row
 RELEASED = [f"{number:04d}" for number in range(1, 10)]
 
 
-def test_the_migrations_make_exactly_the_declared_tables(manifest_url: str) -> None:
+def test_the_migrations_make_exactly_the_declared_tables(empty_url: str) -> None:
     """A column declared but never migrated would fail only on a customer's old manifest."""
-    engine = open_engine(manifest_url)
+    engine = open_engine(empty_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
@@ -66,11 +66,11 @@ def _kept_at(url: str, revision: str) -> None:
 
 @pytest.mark.parametrize("revision", RELEASED)
 def test_an_account_of_every_released_version_is_brought_up_with_all_it_knows(
-    manifest_url: str, revision: str, clock: Clock
+    empty_url: str, revision: str, clock: Clock
 ) -> None:
     """A clinic is half migrated when the new version comes: nothing may be written again."""
-    _kept_at(manifest_url, revision)
-    manifest = Manifest(manifest_url, clock=clock)
+    _kept_at(empty_url, revision)
+    manifest = Manifest(empty_url, clock=clock)
     balance = manifest.balances()["patients"]
     assert balance.holds
     assert balance.eligible == 2
