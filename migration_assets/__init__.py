@@ -24,7 +24,8 @@ resolution      references made literal; identifiers two units claim
 relinking       whoever refers to what is under another id now, sent again
 settling        Medplum's answers become dispositions
 mapping         the words a mapping file is written with
-adoption        which phase a type is in, and what that permits
+adoption/       which phase a type is in, what that permits, and what comes next
+switching/      the controlled change of authority: evidence, phases, flags
 legacy/         pulls rows from the legacy REST API; knows no FHIR
 manifest/       the account of every row; the only SQL
 mappings/       one file per FHIR type

@@ -95,7 +95,7 @@ class Evidence:
 
     def as_json(self) -> MappingOf[str, Any]:
         """What is kept of it beside the change that it permitted: counts, times and numbers."""
-        return _plain(vars(self))
+        return {name: _plain(each) for name, each in vars(self).items() if each is not None}
 
 
 @dataclass(frozen=True)

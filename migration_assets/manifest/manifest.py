@@ -46,6 +46,7 @@ from migration_assets.manifest.records import (
 from migration_assets.manifest.remapping import Remapping
 from migration_assets.manifest.schema import runs
 from migration_assets.manifest.shared_limits import Ledger, RequestsMade, take_turn
+from migration_assets.manifest.switching import Switching
 from migration_assets.manifest.tallies import Tallies, fold
 
 Clock = Callable[[], datetime]
@@ -72,6 +73,8 @@ class Manifest:
         self.contents = Contents(self._read)
         self.finished = Finished(self._read.begin)
         self.protection = protection(self._engine, self._read, self._now)
+        self.holders = leasing.Holders(self._engine.begin, self._read.begin, self._now)
+        self.switching = Switching(self._engine, self._read, self._now)
 
     def close(self) -> None:
         """Give back the connections."""
@@ -124,11 +127,6 @@ class Manifest:
     def pauses(self) -> Pauses:
         """Streams that stand still because too much of them failed."""
         return Pauses(self._engine, self._read, self._now)
-
-    @property
-    def holders(self) -> leasing.Holders:
-        """Who holds which lease."""
-        return leasing.Holders(self._engine.begin, self._read.begin, self._now)
 
     @property
     def reconciliations(self) -> Reconciliations:
