@@ -10,6 +10,7 @@ is not written down, so that a sensor's look every 5 s costs nothing more.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
 
@@ -58,7 +59,7 @@ def lateness(manifest: Manifest, stream: str, since: datetime) -> Lateness | Non
 
 def _note_late(manifest: Manifest, stream: str, before: datetime | None, until: datetime) -> None:
     with manifest.ledger(_late_name(stream)) as page:
-        begun = {"since": (before or until).isoformat(), "worst": {}}
+        begun: dict[str, Any] = {"since": (before or until).isoformat(), "worst": {}}
         kept = begun if page.text is None else orjson.loads(page.text)
         if before is not None:
             day, late = until.date().isoformat(), int((until - before).total_seconds())
