@@ -6,7 +6,7 @@ undisturbed run. Does not belong here: which lives are lived.
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -174,6 +174,7 @@ class World:
                 assert not states.keys() & {State.PENDING, State.REJECTED, State.QUARANTINED}
                 units = {each.key for each in manifest.landed_units(stream, limit=1000)}
                 assert rows.keys() <= units
+            assert manifest.tallies.recount() == {}  # what is kept is what is counted
             assert manifest.known_ids(expected) == {n: held[n]["id"] for n in expected}
             for kind in {name.split("|")[0] for name in expected}:
                 for name in (kind, f"sweep of {kind}"):
@@ -191,20 +192,27 @@ class World:
                 names |= {n: in_version(each, self.version) for n, each in made.items()}
         return names
 
+    def medplum(self) -> MedplumClient:
+        """A client of the test's own."""
+        secret = SecretStr(self.sandbox.client_secret)
+        return MedplumClient(self.sandbox.base_url, self.sandbox.client_id, secret)
+
+    def search(self) -> list[Resource]:
+        """Everything that a search finds."""
+        with closing(self.medplum()) as client:
+            return [
+                r for kinds in TYPES.values() for kind in kinds for r in client.search(kind, {})
+            ]
+
     def _held(self) -> dict[str, Resource]:
-        client = MedplumClient(
-            self.sandbox.base_url, self.sandbox.client_id, SecretStr(self.sandbox.client_secret)
-        )
-        kinds = [kind for stream in TYPES.values() for kind in stream]
-        found = [each for kind in kinds for each in client.search(kind, {})]
-        client.close()
-        named = {_token(each): each for each in found}
-        doubled = [name for name, n in Counter(map(_token, found)).items() if n > 1]
+        found = self.search()
+        doubled = [name for name, n in Counter(map(named, found)).items() if n > 1]
         assert not doubled, doubled
-        return named
+        return {named(each): each for each in found}
 
 
-def _token(resource: Resource) -> str:
+def named(resource: Resource) -> str:
+    """The token of its one identifier."""
     (identifier,) = resource["identifier"]
     return token(resource["resourceType"], identifier["system"], identifier["value"])
 
