@@ -277,6 +277,7 @@ class Migration(RuleBasedStateMachine):
             self._run(Doom(*doom) if doom else Doom(), strategy, whole=whole)
         except Crash:
             assert all(each.holds for each in self.manifest.balances().values())
+            assert self.manifest.tallies.recount() == {}
 
     # -- the law --------------------------------------------------------------------------------
 
@@ -344,6 +345,7 @@ class Migration(RuleBasedStateMachine):
             assert balance.holds
             assert balance.by_state[State.PENDING] == 0
             assert balance.by_state[State.REJECTED] == 0
+        assert self.manifest.tallies.recount() == {}
 
 
 @pytest.fixture(scope="module")
