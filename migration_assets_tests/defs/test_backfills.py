@@ -197,12 +197,12 @@ def located(folder: Path, **settings: object) -> Iterator[Dagster]:
         code.write_text(CODE.format(settings=given))
         target = PythonFileTarget(str(code), None, str(folder), "tests")
         place = str(folder / "instance")
-        with (
-            dg.DagsterInstance.local_temp(place, overrides=INSTANCE) as instance,
-            WorkspaceProcessContext(instance, target) as process,
-        ):
-            connections = Connections(Settings.model_validate(given), environ=dict)
-            yield Dagster(instance, process, Clinic(server), connections)
+        with dg.DagsterInstance.local_temp(place, overrides=INSTANCE) as instance:
+            with WorkspaceProcessContext(instance, target) as process:
+                connections = Connections(Settings.model_validate(given), environ=dict)
+                yield Dagster(instance, process, Clinic(server), connections)
+            # Else the code server outlives the last test, and fails whoever notices it then.
+            process._grpc_server_registry.wait_for_processes()
 
 
 @pytest.fixture(scope="module")
