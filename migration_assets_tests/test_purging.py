@@ -299,7 +299,7 @@ def test_what_was_dropped_is_gone_from_sqlites_files_and_its_space_can_be_given_
     """Without secure_delete the rows stand in free pages until something is written over them."""
     url = f"sqlite:///{tmp_path / 'account.db'}"
     account = Manifest(url, clock=clock)
-    rows = [row(f"P{n}", name=f"{n * 7919:x}" * 40) for n in range(2_000)]
+    rows = [row(f"P{n}", name=f"{n * 7919:x}" * 40) for n in range(500)]
     account.land("patients", rows, run_id=1, reopen=False)
     pending = account.pending_units("patients", limit=9_999)
     account.settle([migrated(each) for each in pending], run_id=1)
