@@ -24,6 +24,7 @@ resolution      references made literal; identifiers two units claim
 relinking       whoever refers to what is under another id now, sent again
 settling        Medplum's answers become dispositions
 mapping         the words a mapping file is written with
+private_addresses  what the HTTP library may log (``private_files``: who may read a file)
 adoption/       which phase a type is in, what that permits, and what comes next
 switching/      the controlled change of authority: evidence, phases, flags
 legacy/         pulls rows from the legacy REST API; knows no FHIR
