@@ -35,6 +35,7 @@ fhir/           elements, identifiers, references, fingerprints, validation
 medplum/        auth, quota, bundles, delivery, outcomes
 reconciliation/ balance, comparison, report
 profiling/      what legacy rows are like, and the mapping register
+signoff/        the report that people sign (``migration report``)
 defs/           the only room that speaks Dagster
 demo/           a clinic to try it in
 starter/        the files of a new project (``migration new``)

@@ -21,6 +21,7 @@ from migration_assets.cli import (
     register,
     rehearse,
     remap,
+    report,
     resume,
     seal,
     status,
@@ -49,6 +50,7 @@ VERBS.command("redeliver")(redeliver.redeliver)
 VERBS.command("resume")(resume.resume)
 VERBS.command("sweep")(sweep.sweep)
 VERBS.command("reconcile")(reconcile.reconcile)
+VERBS.command("report")(report.report)
 VERBS.command("quota")(quota.quota)
 VERBS.command("undo")(undo.undo)
 VERBS.command("remap")(remap.remap)

@@ -118,6 +118,7 @@ class Remapping:
     def on_account(self, stream: str, keys: Sequence[str]) -> dict[str, SettledUnit]:
         """The units of these keys, as far as there are any, by key."""
         query = sa.select(units, _held()).where(units.c.stream == stream, units.c.key.in_(keys))
+        query = query.order_by(units.c.id)  # else their targets are looked for in no range at all
         with self._reading() as connection:
             return {each.unit.key: each for each in _settled(connection, query)}
 

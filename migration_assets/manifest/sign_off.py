@@ -181,7 +181,7 @@ class SignOffReads:
         for number, known in last.items():
             counts[kinds[number]][tuple(known.get(each) for each in names)] += 1
         return {
-            alike: [Said(*each, n) for each, n in found.most_common()]
+            alike: [_said(each, n) for each, n in found.most_common()]
             for alike, found in counts.items()
         }
 
@@ -227,3 +227,8 @@ class SignOffReads:
 
 def _tokens(named: str, start: str) -> list[str]:
     return [token for _path, token in orjson.loads(named) if token.startswith(start)]
+
+
+def _said(names: tuple[Any, ...], count: int) -> Said:
+    owner, choice, approver, due, note = names
+    return Said(owner, choice, approver, due, note, count)

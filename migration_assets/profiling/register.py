@@ -117,7 +117,7 @@ def register(
             each,
             population(manifest.contents, each.stream),
             [held for held in exceptions if held.stream == each.stream],
-            _read_by_the_puller(source.stream(each.stream)) if source is not None else {},
+            read_by_the_puller(source.stream(each.stream)) if source is not None else {},
         )
         for each in mappings
     )
@@ -249,7 +249,8 @@ def _how_written(trace: Trace) -> str:
     return "direct" if _rule(trace) in ("as it is", "identifier") else "transformed"
 
 
-def _read_by_the_puller(stream: Stream) -> dict[str, str]:
+def read_by_the_puller(stream: Stream) -> dict[str, str]:
+    """Fields that the puller itself reads, and as what."""
     read = dict.fromkeys(stream.volatile, "volatile, says nothing")
     read |= dict.fromkeys(stream.id, "key")
     if stream.cursor is not None:
