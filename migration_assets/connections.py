@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from collections.abc import Mapping as MappingOf
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from migration_assets.adoption import Adoption, read_adoption
+from migration_assets.adoption.gates import Bounds
 from migration_assets.errors import Permanent
 from migration_assets.legacy import Puller, Source, load_description
 from migration_assets.manifest import Manifest
@@ -36,7 +37,9 @@ def _now() -> datetime:
 def mappings_of(settings: Settings) -> dict[str, Mapping[Any]]:
     """The mappings these settings mean, by type, in load order; raises as ``discover`` does."""
     folders = [settings.mappings] if settings.mappings else []
-    return discover(*folders, built_in=settings.built_in_mappings)
+    found = discover(*folders, built_in=settings.built_in_mappings)
+    marker = settings.marker_tag
+    return {name: replace(each, marker=marker) for name, each in found.items()} if marker else found
 
 
 def _nothing_to_start(_settings: Settings) -> None:
@@ -125,6 +128,16 @@ class Connections:
     def tolerance(self) -> Tolerance:
         """How much need not have arrived."""
         return Tolerance(self.settings.exceptions_share, self.settings.exceptions_gate)
+
+    @property
+    def bounds(self) -> Bounds:
+        """What is good enough for a phase's exit gate."""
+        settings = self.settings
+        return Bounds(
+            share=settings.discrepancy_share,
+            days=settings.gate_days,
+            lag_seconds=settings.fresh_seconds,
+        )
 
     @contextmanager
     def manifest(self) -> Iterator[Manifest]:

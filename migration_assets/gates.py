@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from migration_assets.claims import unsettled
-from migration_assets.errors import Permanent
+from migration_assets.errors import Permanent, Transient
 from migration_assets.manifest import Balance, Selection
 from migration_assets.mapping import Mapping
 from migration_assets.pausing import refuse_paused, told
@@ -54,6 +54,22 @@ def refuse_to_go_on(run: Run, mapping: Mapping[Any], balance: Balance | None) ->
     why = _shut(run, mapping, balance)
     if why:
         raise Permanent(f"{mapping.resource_type} is not done, and nothing goes on from it: {why}")
+
+
+def refuse_outdated(run: Run, mapping: Mapping[Any]) -> None:
+    """Stop a run that waited for its turn while the type was moved to another phase.
+
+    It knows the old one: what it would write, Medplum may own by now. Asked under the type's lease,
+    without which no type is moved.
+
+    Raises:
+        Transient: everything landed is kept, and the next run knows the phase.
+    """
+    if run.manifest.switching.moved_during(mapping.resource_type, run.id):
+        raise Transient(
+            f"{mapping.resource_type} was moved to another phase while this run was under way. "
+            "Nothing more is delivered by it, what landed is kept; run again."
+        )
 
 
 def _delivers(run: Run, mapping: Mapping[Any]) -> bool:

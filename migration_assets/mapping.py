@@ -119,6 +119,10 @@ class Mapping(Generic[R]):
     ``left_out`` says of fields that rows fill and that are mapped on purpose to nothing why that is
     so, in a sentence for the clinical lead. ``owner`` answers for the mapping; ``review`` is how
     far it is agreed on. All three are for the mapping register, and change no resource.
+
+    ``marker`` is a tag (system, code) that an installation has on everything it migrates, by a
+    setting and never in a mapping file. It is content like any other: with another one, or none,
+    every resource comes out differently without another ``version``.
     """
 
     stream: str
@@ -135,6 +139,7 @@ class Mapping(Generic[R]):
     left_out: MappingOf[str, tuple[LeftOut, str]] = field(default_factory=dict, repr=False)
     owner: str = ""
     review: Review = Review.DRAFT
+    marker: tuple[str, str] | None = None
     examples: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     quarantined_examples: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from migration_assets.adoption import Strategy
 from migration_assets.errors import Transient
+from migration_assets.gates import refuse_outdated
 from migration_assets.landing import land_page
 from migration_assets.legacy import PulledPage
 from migration_assets.manifest import Alongside, Landed, Lease, Settlement, State, Target, Unit
@@ -153,6 +154,7 @@ def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Wo
         _pass_over(run, mapping, worked, _only(run, mapping, subset), deliverer=None)
         return worked
     with run.manifest.lease(mapping.resource_type, run.label) as lease:
+        refuse_outdated(run, mapping)
         # Renewed before every bundle: waits for quota may outlast a lease that nobody renews.
         deliverer = run.new_deliverer(
             run.fhir,

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from migration_assets.errors import Quarantine
 from migration_assets.fhir.fingerprints import fingerprint
 from migration_assets.fhir.identifiers import identifier_system
+from migration_assets.fhir.marking import marked
 from migration_assets.fhir.references import (
     ConditionalReference,
     FoundReference,
@@ -266,7 +267,10 @@ def _resources(mapping: Mapping[Any], row: Any) -> tuple[Resource, ...] | Skip:
     built = mapping.build(model)
     if isinstance(built, Skip):
         return built
-    return built.resources if isinstance(built, Related) else (built,)
+    resources = built.resources if isinstance(built, Related) else (built,)
+    return (
+        tuple(marked(each, mapping.marker) for each in resources) if mapping.marker else resources
+    )
 
 
 def _member(resource: Resource, held: MappingOf[str, Target]) -> Member:

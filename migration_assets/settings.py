@@ -6,6 +6,7 @@ test keeps the two equal.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -29,6 +30,12 @@ def _slashed(url: str) -> str:
 
 def _policy(text: str) -> str:
     read_policy(text)
+    return text
+
+
+def _marker(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[a-z][a-z0-9+.-]*:[^|\s]+\|[^|\s]+", text):
+        raise ValueError("must be system|code, e.g. https://clinic.example/tags|migrated")
     return text
 
 
@@ -169,6 +176,30 @@ class Settings(BaseSettings):
         alias="MIGRATION_EXCEPTIONS_GATE",
         description="and before its runs fail and what rests on it does not start; empty: never",
     )
+    gate_days: int = Field(
+        7,
+        ge=0,
+        alias="MIGRATION_GATE_DAYS",
+        description="how many days a phase's exit gate looks back, and asks to have been in it",
+    )
+    discrepancy_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        alias="MIGRATION_DISCREPANCY_SHARE",
+        description="share of compared records that may differ for a phase's exit gate to open",
+    )
+    flags: Path | None = Field(
+        None,
+        alias="MIGRATION_FLAGS",
+        description="JSON file in which front ends find which system to read and write, by type",
+    )
+    marker: Annotated[str | None, AfterValidator(_marker)] = Field(
+        None,
+        alias="MIGRATION_MARKER",
+        description="constant meta.tag on everything migrated: system|code; changed, all of it is "
+        "written anew",
+    )
     fresh_seconds: int = Field(
         3600,
         ge=60,
@@ -204,6 +235,14 @@ class Settings(BaseSettings):
         if self.encryption_keys is None:
             return ()
         return tuple(each for each in self.encryption_keys.get_secret_value().split(",") if each)
+
+    @property
+    def marker_tag(self) -> tuple[str, str] | None:
+        """System and code of the tag on everything migrated, if there is to be one."""
+        if self.marker is None:
+            return None
+        system, _, code = self.marker.partition("|")
+        return system, code
 
     @property
     def policy(self) -> Policy:

@@ -8,6 +8,7 @@ import typer
 
 from migration_assets.adoption import Adoption
 from migration_assets.cli.check_protection import protection
+from migration_assets.cli.check_side_effects import side_effects
 from migration_assets.cli.check_streams import stream_findings
 from migration_assets.cli.findings import Finding, print_finding, tried
 from migration_assets.cli.output import console, print_json
@@ -77,7 +78,7 @@ def findings_of_everything(only: Sequence[str] = ()) -> Iterator[Finding]:
             source = connections.source()
             yield from stream_findings(source, puller, (mappings or {}).values(), only)
         if not only:
-            yield from _medplum(connections, manifest)
+            yield from _medplum(connections, manifest, mappings or {})
 
 
 def _adoption(
@@ -98,7 +99,9 @@ def _stands(adoption: Adoption, mappings: dict[str, Mapping[Any]] | None) -> str
     return "; ".join(f"{phase}: {', '.join(names)}" for phase, names in by_phase.items())
 
 
-def _medplum(connections: Connections, manifest: Manifest | None) -> Iterator[Finding]:
+def _medplum(
+    connections: Connections, manifest: Manifest | None, mappings: dict[str, Mapping[Any]]
+) -> Iterator[Finding]:
     client, said = tried("Medplum settings", lambda: connections.medplum(manifest), lambda _: "set")
     if client is None:
         unset = said.verdict == "ok"
@@ -130,6 +133,8 @@ def _medplum(connections: Connections, manifest: Manifest | None) -> Iterator[Fi
             f"{points:,} points left in this minute: about {rate:,} new resources a minute. A "
             "project admin raises it with UserConfiguration option fhirQuota.",
         )
+    types = [kind for each in mappings.values() for kind in each.types]
+    yield from side_effects(client, types, connections.settings)
     atomic, said = tried("Medplum transactions", client.transactions_available, lambda _: "")
     if atomic is None:
         yield said

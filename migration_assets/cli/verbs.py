@@ -11,7 +11,9 @@ from migration_assets.cli import (
     demo,
     describe,
     exceptions,
+    flags,
     new,
+    phase,
     preview,
     profile,
     purge,
@@ -51,6 +53,8 @@ VERBS.command("resume")(resume.resume)
 VERBS.command("sweep")(sweep.sweep)
 VERBS.command("reconcile")(reconcile.reconcile)
 VERBS.command("report")(report.report)
+VERBS.command("phase")(phase.phase)
+VERBS.command("flags")(flags.flags)
 VERBS.command("quota")(quota.quota)
 VERBS.command("undo")(undo.undo)
 VERBS.command("remap")(remap.remap)

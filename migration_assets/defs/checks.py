@@ -45,8 +45,9 @@ def of_materialization(
     mapping: Mapping[Any], run: Run, balance: Balance | None, *, dry: bool, subset: bool
 ) -> list[dg.AssetCheckResult]:
     """What the account says of a type after it was worked on."""
-    refusal = run.adoption.standing(mapping.resource_type).refusal
-    if dry:
+    standing = run.adoption.standing(mapping.resource_type)
+    refusal, owned = standing.refusal, standing.owned_by_medplum
+    if dry and not owned:
         refusal = "A dry run writes nothing: materialize without dry_run."
     elif run.fhir is None and not refusal:
         refusal = "No Medplum is set: set MEDPLUM_BASE_URL and the client, then materialize."
@@ -54,7 +55,11 @@ def of_materialization(
     groups = run.manifest.decisions.groups(Selection(streams=(mapping.stream,), open_only=True))
     share = run.tolerance.share
     return [
-        result(ACCOUNTED, kind, accounted(kind, balance, refusal=refusal, subset=subset)),
+        result(
+            ACCOUNTED,
+            kind,
+            accounted(kind, balance, refusal=refusal, subset=subset, owned=owned),
+        ),
         result(EXCEPTIONS, kind, exceptions_below(kind, groups, balance, share=share)),
     ]
 

@@ -1,0 +1,265 @@
+"""``migration phase``: where each type stands, and the controlled step to the next phase."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+
+from migration_assets.adoption import Adoption, Phase
+from migration_assets.adoption.flags import flags as flags_of
+from migration_assets.adoption.gates import Evidence, Point, gate
+from migration_assets.adoption.steps import Step
+from migration_assets.cli.choosing import speaker
+from migration_assets.cli.output import console, plain_table, print_json
+from migration_assets.connections import Connections, mappings_of
+from migration_assets.demo.on_demand import before_use
+from migration_assets.errors import MigrationError, Permanent
+from migration_assets.manifest import Manifest
+from migration_assets.mapping import Mapping
+from migration_assets.medplum import Fhir
+from migration_assets.settings import read_settings
+from migration_assets.switching.changing import Move, carry_out, move, refuse
+from migration_assets.switching.evidence import Witnesses, evidence
+from migration_assets.switching.publishing import publish
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What this command works with, the things outside opened when they are first needed."""
+
+    connections: Connections
+    manifest: Manifest
+    adoption: Adoption
+    mappings: tuple[Mapping[Any], ...]
+    opened: ExitStack
+    _fhir: list[Fhir | None] = field(default_factory=list)
+
+    def fhir(self) -> Fhir | None:
+        """The Medplum project, if one is set."""
+        if not self._fhir:
+            client = self.connections.medplum(self.manifest)
+            self._fhir.append(client and self.opened.enter_context(closing(client)))
+        return self._fhir[0]
+
+    def witnesses(self) -> Witnesses:
+        """Where evidence comes from."""
+        source = self.connections.settings.source
+        return Witnesses(
+            manifest=self.manifest,
+            adoption=self.adoption,
+            clock=self.connections.clock,
+            bounds=self.connections.bounds,
+            fhir=self.fhir,
+            puller=(
+                lambda: self.opened.enter_context(closing(self.connections.puller(self.manifest)))
+            )
+            if source
+            else None,
+            source=self.connections.source() if source else None,
+        )
+
+
+def phase(
+    resource_type: Annotated[
+        str | None, typer.Argument(metavar="[TYPE]", help="The FHIR type to move.")
+    ] = None,
+    becomes: Annotated[
+        Phase | None, typer.Argument(metavar="[PHASE]", help="The phase it is to be in.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what.")] = False,  # noqa: FBT002 - typer's way
+    force: Annotated[bool, typer.Option("--force", help="Past a shut gate, or back.")] = False,  # noqa: FBT002
+    reason: Annotated[str | None, typer.Option(help="Why; kept. Needed by --force.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who does it; default: you.")] = None,
+    no_publish: Annotated[  # noqa: FBT002
+        bool, typer.Option("--no-publish", help="Do not publish the flags.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,  # noqa: FBT002
+) -> None:
+    """Show every type's phase and what its exit gate says, or move a type to another phase.
+
+    Types that are written together move together. Exit 1: the gate is shut.
+    """
+    settings = read_settings()
+    connections = Connections(settings, before_use=before_use)
+    mappings = tuple(mappings_of(settings).values())
+    with connections.manifest() as manifest, ExitStack() as opened:
+        desk = _Desk(connections, manifest, connections.adoption(), mappings, opened)
+        if resource_type is None:
+            _show(desk, as_json=as_json)
+            return
+        mapping = _mapping(mappings, resource_type)
+        standing = desk.adoption.standing(mapping.resource_type)
+        found = _evidence(desk, mapping, force=force)
+        if becomes is None:
+            points = gate(standing.phase, mapping.resource_type, found, connections.bounds)
+            _print_gate(mapping, standing.phase, points)
+            return
+        asked = move(mapping, standing, becomes, found, connections.bounds)
+        if not as_json:
+            _print_gate(mapping, standing.phase, asked.points)
+        if not yes:
+            _ask(asked, force=force, as_json=as_json)
+            return
+        refuse(asked, force=force, reason=reason)
+        _move(desk, asked, by=speaker(by), forced=force, reason=reason, publishes=not no_publish)
+    if as_json:
+        print_json(_plain_move(asked, done=True))
+
+
+def _evidence(desk: _Desk, mapping: Mapping[Any], *, force: bool) -> Evidence:
+    """What is known; a way back is open with --force even where nobody can be asked any more."""
+    try:
+        return evidence(desk.witnesses(), mapping)
+    except MigrationError as error:
+        if not force:
+            raise
+        _say(f"The evidence could not be read: {error}")
+        return Evidence(now=desk.connections.clock(), since=None)
+
+
+def _move(
+    desk: _Desk, asked: Move, *, by: str, forced: bool, reason: str | None, publishes: bool
+) -> None:
+    """Move, and tell front ends: on the way back they are told first, to stop writing there."""
+    path = desk.connections.settings.adoption
+    if path is None:
+        raise Permanent("No adoption.toml is set: point MIGRATION_ADOPTION at one.")
+    after = desk.adoption.with_phase(asked.mapping.types, asked.becomes)
+    kinds = [each for one in desk.mappings for each in one.types]
+
+    def told() -> bool:
+        out, flags = desk.connections.settings.flags, flags_of(after, kinds)
+        try:
+            publish(desk.manifest, desk.fhir(), out, flags, by=by)
+        except MigrationError as error:
+            _say(f"Front ends were not told: {error} `migration flags` tells them.")
+            return False
+        return True
+
+    back = asked.step is Step.BACK
+    well = told() if publishes and back else True
+    carry_out(desk.manifest, path, asked, by=by, forced=forced, reason=reason)
+    _say(f"{' and '.join(asked.mapping.types)}: {asked.was} → {asked.becomes}, written down.")
+    well = told() if publishes and not back else well
+    if not well:
+        raise typer.Exit(1)
+
+
+def _ask(asked: Move, *, force: bool, as_json: bool) -> None:
+    """Say what would be done, and what it takes."""
+    if as_json:
+        print_json(_plain_move(asked, done=False))
+    elif asked.open:
+        _say(f"The gate is open. --yes moves {' and '.join(asked.mapping.types)}.")
+    elif not force:
+        try:
+            refuse(asked, force=False, reason=None)
+        except Permanent as error:
+            _say(str(error))
+    else:
+        _say(f"Forced, in spite of all this: --yes with --reason moves it to {asked.becomes}.")
+    if not asked.open and not force:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One type's standing, as it is shown."""
+
+    mapping: Mapping[Any]
+    phase: Phase
+    strategy: str
+    authority: str
+    since: str
+    points: tuple[Point, ...]
+    problem: str
+
+
+def _lines(desk: _Desk) -> Iterator[_Line]:
+    for each in desk.mappings:
+        standing = desk.adoption.standing(each.resource_type)
+        kind, problem = each.resource_type, ""
+        points: tuple[Point, ...] = ()
+        since = desk.manifest.switching.since(kind, standing.phase.value)
+        try:
+            found = evidence(desk.witnesses(), each)
+            points = gate(standing.phase, kind, found, desk.connections.bounds)
+        except MigrationError as error:
+            problem = str(error)
+        yield _Line(
+            each,
+            standing.phase,
+            standing.strategy.value if standing.may_deliver else "",
+            "medplum"
+            if standing.owned_by_medplum
+            else (standing.authority.value if standing.authority else "a person"),
+            f"{since:%Y-%m-%d %H:%M}" if since else "by hand",
+            points,
+            problem,
+        )
+
+
+def _show(desk: _Desk, *, as_json: bool) -> None:
+    lines = list(_lines(desk))
+    if as_json:
+        print_json({"types": [_plain(each) for each in lines]})
+        return
+    table = plain_table("Where each type stands")
+    for name in ("type", "phase", "since", "strategy", "who wins", "exit gate"):
+        table.add_column(name, no_wrap=name in {"type", "phase"}, overflow="fold")
+    for each in lines:
+        shut = [point.said for point in each.points if not point.holds]
+        end = "nothing comes after" if each.phase is Phase.RETIRED else "open"
+        said = each.problem or ("; ".join(shut) or end)
+        kinds = ", ".join(each.mapping.types)
+        table.add_row(
+            kinds, each.phase.value, each.since, each.strategy or "·", each.authority, said
+        )
+    console().print(table)
+
+
+def _print_gate(mapping: Mapping[Any], phase: Phase, points: tuple[Point, ...]) -> None:
+    _say(f"{' and '.join(mapping.types)} in phase {phase}; to leave it:")
+    for each in points:
+        _say(f"  {'✓' if each.holds else '✗'} {each.said}")
+        if not each.holds:
+            _say(f"      {each.mend}")
+
+
+def _mapping(mappings: tuple[Mapping[Any], ...], resource_type: str) -> Mapping[Any]:
+    for each in mappings:
+        if resource_type in each.types:
+            return each
+    known = ", ".join(kind for each in mappings for kind in each.types)
+    raise Permanent(f"No mapping makes {resource_type}. There are: {known}.")
+
+
+def _plain(each: _Line) -> dict[str, Any]:
+    return {
+        "types": list(each.mapping.types),
+        "phase": each.phase.value,
+        "since": each.since,
+        "strategy": each.strategy,
+        "authority": each.authority,
+        "problem": each.problem,
+        "gate": [{"holds": one.holds, "said": one.said, "mend": one.mend} for one in each.points],
+    }
+
+
+def _plain_move(asked: Move, *, done: bool) -> dict[str, Any]:
+    return {
+        "types": list(asked.mapping.types),
+        "was": asked.was.value,
+        "becomes": asked.becomes.value,
+        "step": asked.step.value,
+        "open": asked.open,
+        "done": done,
+        "gate": [{"holds": one.holds, "said": one.said, "mend": one.mend} for one in asked.points],
+        "evidence": dict(asked.evidence.as_json()),
+    }
+
+
+def _say(text: str) -> None:
+    console().print(text, markup=False)
