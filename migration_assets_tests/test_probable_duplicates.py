@@ -9,6 +9,7 @@ from migration_assets.fhir.identifiers import identifier_system
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping, Resource, Row, Step
 from migration_assets.probable_duplicates import probable_duplicates
+from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.manifest.rows import PulledRow
 
@@ -47,7 +48,7 @@ PEOPLE = Mapping(
 
 @pytest.fixture
 def account(tmp_path: Path, clock: Clock) -> Manifest:
-    return Manifest(f"sqlite:///{tmp_path / 'manifest.db'}", clock=clock)
+    return Manifest(blank_file(tmp_path / "manifest.db"), clock=clock)
 
 
 def found(account: Manifest, *people: dict[str, Any], **more: Any) -> dict[str, set[str]]:

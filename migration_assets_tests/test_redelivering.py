@@ -21,6 +21,7 @@ from migration_assets.medplum import Fhir, MedplumClient
 from migration_assets.pipeline import land, migrate
 from migration_assets.redelivering import redeliver
 from migration_assets.run import Run, Way, Window
+from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.scripted import (
     NOW,
@@ -64,7 +65,7 @@ def source() -> ScriptedSource:
 @pytest.fixture
 def account(tmp_path: Path, clock: Clock) -> Iterator[Manifest]:
     clock.now = NOW
-    manifest = Manifest(f"sqlite:///{tmp_path / 'manifest.db'}", clock=clock)
+    manifest = Manifest(blank_file(tmp_path / "manifest.db"), clock=clock)
     yield manifest
     manifest.close()
 

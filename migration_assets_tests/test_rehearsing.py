@@ -23,6 +23,7 @@ from migration_assets.rehearsed_rows import landed_rows, live_rows
 from migration_assets.rehearsing import Rehearsal, Rehearsed
 from migration_assets.remapping import VersionChange, version_change
 from migration_assets.run import Run, Window
+from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.scripted import (
     NOW,
@@ -159,7 +160,7 @@ class Clinic:
 def clinic(tmp_path: Path, clock: Clock, running: Sandbox) -> Iterator[Clinic]:
     clock.now = NOW
     running.reset()
-    account = Manifest(f"sqlite:///{tmp_path / 'manifest.db'}", clock=clock)
+    account = Manifest(blank_file(tmp_path / "manifest.db"), clock=clock)
     client = MedplumClient(running.base_url, running.client_id, SecretStr(SECRET))
     yield Clinic(account, client)
     account.close()

@@ -14,6 +14,7 @@ from migration_assets.manifest import Manifest, State
 from migration_assets.pipeline import land, migrate
 from migration_assets.run import Run, Way, Window
 from migration_assets.sweeping import Sweep, sweep
+from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.scripted import NOW, ORGANIZATIONS, START, ScriptedSource
 
 STREAM = "organizations"
@@ -23,7 +24,7 @@ NewRun = Callable[[], Run]
 
 @pytest.fixture
 def account(tmp_path: Path) -> Manifest:
-    return Manifest(f"sqlite:///{tmp_path / 'm.db'}", clock=lambda: datetime.now(UTC))
+    return Manifest(blank_file(tmp_path / "m.db"), clock=lambda: datetime.now(UTC))
 
 
 @pytest.fixture

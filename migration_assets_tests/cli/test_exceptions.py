@@ -15,6 +15,7 @@ from migration_assets.cli.verbs import VERBS
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Attempt, Group, Manifest, Selection, Settlement, State
 from migration_assets.mappings import discover
+from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.manifest.rows import PulledRow, patient_token
 
@@ -29,7 +30,7 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Ma
         "name: none\nbase_url: http://127.0.0.1:9/\n"
         "streams: [{name: patients, id: patient_id, path: p, select: rows, pager: {type: none}}]\n"
     )
-    url = f"sqlite:///{tmp_path / 'account.db'}"
+    url = blank_file(tmp_path / "account.db")
     monkeypatch.setenv("MIGRATION_MANIFEST_URL", url)
     monkeypatch.setenv("MIGRATION_SOURCE", str(source))
     manifest = Manifest(url, clock=clock)

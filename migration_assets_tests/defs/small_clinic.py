@@ -25,6 +25,7 @@ from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.mapping import Mapping as MappingOf
 from migration_assets.mappings import discover
 from migration_assets.settings import read_settings
+from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.demo.founding import ADMIN_KEY, API_KEY
 
 SECRET = "invented"
@@ -144,7 +145,7 @@ def small_clinic(
     variables = {
         "MIGRATION_SOURCE": str(PACKAGE / "demo" / "clinic.yaml"),
         "MIGRATION_LEGACY_API_KEY": API_KEY,
-        "MIGRATION_MANIFEST_URL": f"sqlite:///{folder / 'manifest.db'}",
+        "MIGRATION_MANIFEST_URL": blank_file(folder / "manifest.db"),
         "MIGRATION_ADOPTION": str(folder / "adoption.toml"),
         "MIGRATION_START": "2026-11-01",
         "MEDPLUM_BASE_URL": sandbox.base_url,

@@ -21,6 +21,7 @@ from migration_assets.legacy.description.http import Limit
 from migration_assets.manifest import Alongside
 from migration_assets.polling import note_current
 from migration_assets.settings import Settings
+from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.defs.test_assets import (
     AFTER_NOW,
@@ -85,7 +86,7 @@ def connections(tmp_path: Path, source: Flaky, clock: Clock) -> ScriptedConnecti
     clock.now = NOW
     settings = Settings.model_validate(
         {
-            "MIGRATION_MANIFEST_URL": f"sqlite:///{tmp_path / 'manifest.db'}",
+            "MIGRATION_MANIFEST_URL": blank_file(tmp_path / "manifest.db"),
             "MIGRATION_START": "2026-01-01",
         }
     )
@@ -382,7 +383,7 @@ def test_a_probe_asks_once_and_does_not_wait_for_an_api_that_is_down(
             " id: id, cursor: {field: at, param: since, precision_seconds: 0.001}}}"
         )
         settings = {
-            "MIGRATION_MANIFEST_URL": f"sqlite:///{tmp_path / 'manifest.db'}",
+            "MIGRATION_MANIFEST_URL": blank_file(tmp_path / "manifest.db"),
             "MIGRATION_SOURCE": described,
         }
         made = Connections(Settings.model_validate(settings), clock=clock, environ=dict)

@@ -18,6 +18,7 @@ from migration_assets.defs.resuming import kin
 from migration_assets.errors import Busy
 from migration_assets.legacy import Source, load_description
 from migration_assets.settings import Settings
+from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.defs.test_assets import DESCRIPTION, ScriptedConnections, definitions
 from migration_assets_tests.defs.test_following import Flaky, seed
@@ -43,7 +44,7 @@ def connections(tmp_path: Path, clock: Clock) -> Described:
     clock.now = NOW
     settings = Settings.model_validate(
         {
-            "MIGRATION_MANIFEST_URL": f"sqlite:///{tmp_path / 'manifest.db'}",
+            "MIGRATION_MANIFEST_URL": blank_file(tmp_path / "manifest.db"),
             "MIGRATION_START": "2026-01-01",
         }
     )

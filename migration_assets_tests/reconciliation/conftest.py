@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
 from migration_assets.manifest import Manifest
 from migration_assets.medplum import MedplumClient
+from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.reconciliation.clinic import Clinic
 from migration_assets_tests.scripted import NOW
@@ -49,7 +50,7 @@ def _open(url: str, clock: Clock, sandbox: Sandbox) -> Iterator[Clinic]:
 @pytest.fixture
 def clinic(tmp_path: Path, clock: Clock, sandbox: Sandbox) -> Iterator[Clinic]:
     """A clinic whose account is on SQLite."""
-    yield from _open(f"sqlite:///{tmp_path / 'manifest.db'}", clock, sandbox)
+    yield from _open(blank_file(tmp_path / "manifest.db"), clock, sandbox)
 
 
 @pytest.fixture
