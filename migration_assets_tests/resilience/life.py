@@ -29,6 +29,7 @@ from pydantic import SecretStr
 from migration_assets.adoption import read_adoption
 from migration_assets.legacy import Puller, load_description
 from migration_assets.manifest import Choice, Decision, Manifest, Selection, State
+from migration_assets.manifest.history import WRITES
 from migration_assets.mapping import Mapping, Skip
 from migration_assets.medplum import MedplumClient
 from migration_assets.pipeline import land, migrate
@@ -177,7 +178,12 @@ def _of_each(
 
 
 def _undo(run: Run, every: tuple[Mapping[Any], ...], _started: datetime) -> None:
-    wrote = run.manifest.history.latest_runs(1)
+    """Of the last run that wrote anything: again and again, until one of them is not killed."""
+    wrote = [
+        each
+        for each in run.manifest.history.latest_runs(9)
+        if any(event in WRITES for _kind, event, _number in each.wrote)
+    ][:1]
     assert run.fhir is not None
     desk = Desk(
         manifest=run.manifest,
@@ -187,8 +193,7 @@ def _undo(run: Run, every: tuple[Mapping[Any], ...], _started: datetime) -> None
         deadline_seconds=60,
         run_id=run.id,
     )
-    if wrote and wrote[0].wrote:
-        undo(desk, wrote)
+    undo(desk, wrote)
 
 
 def _redeliver(run: Run, every: tuple[Mapping[Any], ...], _started: datetime) -> None:
