@@ -1,0 +1,1 @@
+"""The sign-off report, on an account that the pipeline made."""
