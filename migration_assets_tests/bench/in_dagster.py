@@ -15,24 +15,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
-import psycopg
 import requests
 
 from migration_assets.demo.clinic_store import ClinicStore, Selection
 from migration_assets.fhir.identifiers import identifier_system
 from migration_assets.medplum import find_by_identifier
 from migration_assets_tests.bench.figures import Figure
-from migration_assets_tests.drills.conftest import ONE_MACHINE, REDIS, several_machines
+from migration_assets_tests.drills.asking import Asked, over_http
 from migration_assets_tests.drills.installation import (
-    Asked,
+    ONE_MACHINE,
     Installation,
     free_port,
     installation,
-    over_http,
 )
 from migration_assets_tests.drills.processes import Process, until
+from migration_assets_tests.drills.several import several_machines
 
-_PATIENTS = 20
+_PATIENTS, _MONTHS = 20, 6
 
 
 def latency_figures(scale: float) -> Generator[Figure, None, None]:
@@ -40,7 +39,7 @@ def latency_figures(scale: float) -> Generator[Figure, None, None]:
     with (
         environment(),
         folder() as place,
-        installation(place, ONE_MACHINE, {}, patients=_PATIENTS) as made,
+        installation(place, ONE_MACHINE, {}, patients=_PATIENTS, months=_MONTHS) as made,
     ):
         url, dev = _dagster_dev(made)
         yield Figure("memory_mb_dagster_dev", _pss_mb(dev), "MB PSS, all processes of dagster dev")
@@ -57,14 +56,13 @@ def celery_figures(scale: float) -> Generator[Figure, None, None]:
     """The same with deploy/'s units: PostgreSQL, a warm Celery worker on Redis."""
     with (
         environment(),
-        postgres() as url,
         folder() as place,
-        several_machines(place, url, REDIS, patients=_PATIENTS) as made,
+        several_machines(place, patients=_PATIENTS, months=_MONTHS) as made,
     ):
         os.environ.update(made.variables)
-        made.started_code_server()
-        made.start("worker-1")
-        daemon = made.start("daemon")
+        made.ready("code")
+        made.ready("worker-1")
+        daemon = made.ready("daemon")
         with made.asked() as asked:
             took, runs = _changes(made, asked, max(3, int(20 * scale)))
             yield Figure(
@@ -94,8 +92,8 @@ def backfill_figures(scale: float) -> Generator[Figure, None, None]:
             ) as made,
         ):
             os.environ.update(made.variables)
-            made.started_code_server()
-            made.start("daemon")
+            made.ready("code")
+            made.ready("daemon")
             with made.asked() as asked:
                 months = made.months()
                 started = time.monotonic()
@@ -211,16 +209,3 @@ def environment() -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-@contextmanager
-def postgres() -> Iterator[str]:
-    """An empty database for the account."""
-    server = os.environ.get("MIGRATION_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432")
-    name = f"migration_bench_{os.getpid()}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-        try:
-            yield f"{server}/{name}"
-        finally:
-            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -5,16 +5,19 @@ sleeps for each write, as a server far away does, so that two cores are enough f
 """
 
 import os
-import time
+import statistics
 from collections.abc import Generator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import dagster as dg
+
 from migration_assets.demo.clinic_store import ClinicStore, milliseconds
 from migration_assets_tests.bench.figures import Figure
-from migration_assets_tests.bench.in_dagster import environment, folder, postgres
-from migration_assets_tests.drills.conftest import REDIS, several_machines
+from migration_assets_tests.bench.in_dagster import environment, folder
 from migration_assets_tests.drills.processes import until
+from migration_assets_tests.drills.several import several_machines
 
 WRITE_MS = 60
 TYPES = (
@@ -45,22 +48,39 @@ MAPPING = Mapping(
 """
 
 
+@dataclass(frozen=True)
+class Took:
+    """Seconds from the first run's start to the last one's end, and what a run took of them."""
+
+    seconds: float
+    of_a_run: float
+
+
 def figures(scale: float) -> Generator[Figure, None, None]:
-    """Seconds for eight runs by one worker and by four."""
+    """Seconds for eight runs by one worker and by four; a run with nothing to do, beside it."""
     rows = max(10, int(200 * min(1, scale)))
-    one, four = _seconds(1, rows), _seconds(4, rows)
-    yield Figure("workers_1_seconds", one, "s", beside=f"{len(TYPES)} runs of {rows} rows")
-    yield Figure("workers_4_seconds", four, "s", beside=f"{WRITE_MS} ms a write")
-    yield Figure("workers_4_speedup", one / four, "times one worker", least=3.5)
+    one, four = _took(1, rows), _took(4, rows)
+    idle = _took(1, 1).of_a_run
+    yield Figure(
+        "workers_1_seconds", one.seconds, "s",
+        beside=f"{len(TYPES)} runs of {rows} rows, {one.of_a_run:.1f} s each",
+    )  # fmt: skip
+    yield Figure(
+        "workers_4_seconds", four.seconds, "s",
+        beside=f"{four.of_a_run:.1f} s a run; {WRITE_MS} ms a write, {os.cpu_count()} cores",
+    )  # fmt: skip
+    yield Figure("workers_run_overhead_seconds", idle, "s, a run of one row on a warm worker")
+    yield Figure(
+        "workers_4_speedup", one.seconds / four.seconds, "times one worker", least=3.5,
+    )  # fmt: skip
 
 
-def _seconds(workers: int, rows: int) -> float:
-    """From the first run's start to the last one's end; the workers are warm."""
+def _took(workers: int, rows: int) -> Took:
+    """Eight runs by so many warm workers."""
     with (
         environment(),
-        postgres() as url,
         folder() as place,
-        several_machines(place, url, REDIS, patients=10) as made,
+        several_machines(place, patients=10, months=1) as made,
     ):
         mappings = _mappings(place)
         made.variables |= {"MIGRATION_MAPPINGS": str(mappings), "MEDPLUM_CONCURRENCY": "1"}
@@ -69,20 +89,24 @@ def _seconds(workers: int, rows: int) -> float:
         made.home.adoption.write_text(f"{made.home.adoption.read_text()}\n{phases}\n")
         _fill(made.home.clinic, rows)
         made.sandbox.change(write_ms=WRITE_MS)
-        made.started_code_server()
+        made.ready("code")
         started = [made.start(f"worker-{number}") for number in range(workers)]
-        until(lambda: all(len(each.children()) for each in started), "the workers are warm")
-        made.start("daemon")
+        for each in started:
+            made.ready(each.name)
+        made.ready("daemon")
         with made.asked() as asked:
             month = made.months()[-1]
+            warm = [asked.launch(month, month, types=["Practitioner"]) for _ in range(workers)]
+            until(lambda: asked.ended_all(warm), "the workers are warm")
             runs = [asked.launch(month, month, types=[kind]) for kind in TYPES]
             ended = until(lambda: asked.ended_all(runs), "all runs end", 900)
-            if any(str(each) != "DagsterRunStatus.SUCCESS" for each in ended.values()):
+            if set(ended.values()) != {dg.DagsterRunStatus.SUCCESS}:
                 raise RuntimeError(f"not every run succeeded: {started[0].said()}")
-            records = list(asked.instance.get_run_records())
-            return max(each.end_time or 0 for each in records) - min(
-                each.start_time or time.time() for each in records
-            )
+            assert made.sandbox.stats()["resources"].get(TYPES[0]) == rows
+            found = [asked.instance.get_run_record_by_id(each) for each in runs]
+            spans = [(each.start_time or 0, each.end_time or 0) for each in found if each]
+        first, last = min(begin for begin, _ in spans), max(end for _, end in spans)
+        return Took(last - first, statistics.median(end - begin for begin, end in spans))
 
 
 def _mappings(place: Path) -> Path:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 Asked = tuple[str, str]
 """Method and path of a request."""
+_TOO_MANY = 429
 _HOP = {"connection", "transfer-encoding", "content-length", "keep-alive", "date", "server"}
 
 
@@ -38,6 +39,8 @@ class Gate:
         self._hold: Hold | None = None
         self._shut = False
         self.asked: list[tuple[float, Asked]] = []
+        self.refused: list[Asked] = []
+        """Answered with "too many requests", inside a batch or as a whole."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -92,6 +95,8 @@ class Gate:
                     self.close_connection = True
                     return
                 answer = gate._forwarded(asked, dict(self.headers), body)
+                if answer[0] == _TOO_MANY or b'"429"' in answer[2]:
+                    gate.refused.append(asked)
                 if hold is not None and hold.answered:
                     hold.let_go.wait()
                 with contextlib.suppress(OSError):  # who asked may be dead by now

@@ -1,62 +1,47 @@
 """A whole installation as an operator runs it, with a clinic before it and a Medplum behind.
 
-Belongs here: deploy/'s own commands and files on ports of the test, launching as the UI does it
-(GraphQL), and the law at the end. Does not belong here: what a drill kills.
+Belongs here: deploy/'s own commands and files on ports of the test, and what a drill changes on the
+outside. Does not belong here: what a person asks of it (``asking``), the law at the end (``law``),
+or what a drill kills.
 """
 
 import os
-import re
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
-import requests
-import sqlalchemy as sa
+import orjson
 import yaml
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_graphql.cli import execute_query
 
 from migration_assets.connections import Connections
-from migration_assets.defs.orphans import UNDER_WAY_SECONDS
 from migration_assets.demo.clinic_server import Clinic, start_clinic
-from migration_assets.demo.clinic_store import ClinicStore
+from migration_assets.demo.clinic_store import ClinicStore, Selection
 from migration_assets.demo.home import Home
 from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
 from migration_assets.demo.migration import keep_adoption
 from migration_assets.demo.population import generate
-from migration_assets.manifest import Manifest, State
-from migration_assets.manifest.schema import leases
-from migration_assets.mappings import discover
-from migration_assets.reconciliation.presence import presence
 from migration_assets.settings import Settings
+from migration_assets_tests.drills.asking import Asked
 from migration_assets_tests.drills.gate import Gate
-from migration_assets_tests.drills.processes import Process, command_of, until
+from migration_assets_tests.drills.processes import Process, command_of, kill, marked, until
 
 ROOT = Path(__file__).parents[2]
-MONTHS = 6
+ONE_MACHINE = ROOT / "migration_assets" / "defs" / "dagster.yaml"
+SEVERAL = ROOT / "deploy" / "dagster.yaml"
+MARK = "DRILL"
+"""The environment variable that every process of an installation has, with its id."""
 _UNITS = ROOT / "deploy" / "systemd"
-_LAUNCH = """
-mutation ($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
-  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
-  ... on RunConfigValidationInvalid { errors { message } } } }"""
-_BACKFILL = """
-mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
-  __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
-_REEXECUTE = """
-mutation ($params: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $params) {
-  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
-_SENSOR = """
-mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) {
-  __typename ... on Sensor { name } ... on PythonError { message } } }"""
-_ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+_KEPT = ("PATH", "HOME", "LANG", "XDG_CACHE_HOME")
 
 
 def unit_command(unit: str) -> list[str]:
@@ -76,8 +61,10 @@ def free_port() -> int:
 
 @dataclass
 class Installation:
-    """The processes of one installation, and what a person asks of it."""
+    """The processes of one installation."""
 
+    name: str
+    """Also its Celery queue's: workers of two installations must not take each other's runs."""
     folder: Path
     variables: dict[str, str]
     port: int
@@ -90,7 +77,7 @@ class Installation:
     running: list[Process] = field(default_factory=list)
 
     def start(self, name: str) -> Process:
-        """Start one of deploy/'s units by name: code, daemon, worker, webserver."""
+        """Start one of deploy/'s units by name: code, daemon, worker-1, webserver."""
         unit = (
             "migration-worker@.service"
             if name.startswith("worker")
@@ -98,19 +85,26 @@ class Installation:
         )
         words = {
             "4000": str(self.port),
+            "3000": str(free_port()),
+            "dagster": self.name,  # the worker's queue
+            "worker-%i@%%h": f"{name}@{self.name}",
             "/etc/migration/workspace.yaml": str(self.folder / "workspace.yaml"),
             "/etc/migration": str(self.folder),
         }
         command = [words.get(each, each) for each in unit_command(unit)]
-        command = [each.replace("worker-%i@%%h", f"{name}@drill") for each in command]
         process = Process(command, self.variables, self.folder, name)
         self.running.append(process)
         return process
 
-    def started_code_server(self) -> Process:
-        """The code server, listening."""
-        process = self.start("code")
-        until(lambda: self._listens(process), "the code server listens")
+    def ready(self, name: str) -> Process:
+        """The process of that name: the one that lives, or a new one; it listens or is warm."""
+        alive = (each for each in self.running if each.name == name and each.lives)
+        process = next(alive, None) or self.start(name)
+        if name == "code":
+            until(lambda: self._listens(process), "the code server listens")
+        if name.startswith("worker"):
+            until(lambda: process.children() or not process.lives, "the worker is warm")
+        assert process.lives, process.said()
         return process
 
     def _listens(self, process: Process) -> bool:
@@ -120,14 +114,41 @@ class Installation:
 
     def end(self) -> None:
         """End everything that was started, and whatever it left behind."""
-        for each in reversed(self.running):
-            each.end()
+        for each in self.running:
+            each.kill()
+        while left := marked(f"{MARK}={self.name}"):
+            for pid in left:
+                kill(pid)
         self.running.clear()
 
-    # -- what a person asks -------------------------------------------------------------------
+    def describe(self, limits: Sequence[tuple[int, int]] = ()) -> None:
+        """The clinic's description, with these limits of requests per seconds; read by each run.
+
+        One further try and no more: a legacy API that died is given up in a second, not in half a
+        minute.
+        """
+        described = yaml.safe_load(
+            (ROOT / "migration_assets" / "demo" / "clinic.yaml").read_text(encoding="utf-8")
+        )
+        described["limits"] = [{"requests": n, "per_seconds": seconds} for n, seconds in limits]
+        described["http"] = {**described.get("http", {}), "attempts": 2, "backoff": 0.1}
+        file = Path(self.variables["MIGRATION_SOURCE"])
+        file.write_text(yaml.safe_dump(described), encoding="utf-8")
+
+    def change_all(self, stream: str, key: str, column: str, value: str) -> None:
+        """Every row of a stream is changed now: there is something to write, whatever ran before.
+
+        A value that rows refuse is its rows' quarantine: take one that they accept.
+        """
+        with ClinicStore(self.home.clinic, read_only=True) as store:
+            selection = Selection(stream, include_deleted=False)
+            rows = [orjson.loads(each) for each in store.page(selection, after=None, limit=50).rows]
+        for each in rows:
+            if each.get(key):
+                self.doctor.put(stream, str(each[key]), {**each, column: value})
 
     @contextmanager
-    def asked(self) -> Iterator["Asked"]:
+    def asked(self) -> Iterator[Asked]:
         """The installation's storage and workspace, as the webserver holds them."""
         target = WorkspaceFileTarget(paths=[str(self.folder / "workspace.yaml")])
         with (
@@ -139,53 +160,9 @@ class Installation:
                 answer=lambda text, variables: execute_query(workspace, text, variables),
             )
 
-    @contextmanager
-    def manifest(self) -> Iterator[Manifest]:
-        """The account."""
-        with self.connections().manifest() as manifest:
-            yield manifest
-
     def connections(self) -> Connections:
         """What the product opens with these settings."""
         return Connections(Settings.model_validate(self.variables), environ=lambda: self.variables)
-
-    def forget_the_dead(self) -> None:
-        """Two minutes go by for the leases: nothing that the dead sent is under way any more."""
-        engine = sa.create_engine(
-            self.variables["MIGRATION_MANIFEST_URL"].replace("postgresql:", "postgresql+psycopg:")
-        )
-        with engine.begin() as connection:
-            past = int(UNDER_WAY_SECONDS + 1) * 1_000_000
-            connection.execute(sa.update(leases).values(renewed_at=leases.c.renewed_at - past))
-        engine.dispose()
-
-    def assert_the_law(self) -> None:
-        """Every row is settled, Medplum holds each resource once and none besides; no lease."""
-        with self.manifest() as manifest:
-            fhir = self.connections().medplum()
-            assert fhir is not None
-            balances = manifest.balances()
-            assert balances
-            for stream, balance in balances.items():
-                assert balance.holds, stream
-                assert balance.by_state[State.PENDING] == 0, (stream, balance)
-            found = {
-                name: presence(manifest, fhir, name)
-                for each in discover().values()
-                for name in each.types
-            }
-            assert all(each.agrees for each in found.values()), found
-            assert sum(each.expected for each in found.values()) > 0
-            held: Mapping[str, int] = self.sandbox.stats()["resources"]
-            assert {name: held.get(name, 0) for name in found} == {
-                name: each.expected for name, each in found.items()
-            }
-        engine = sa.create_engine(
-            self.variables["MIGRATION_MANIFEST_URL"].replace("postgresql:", "postgresql+psycopg:")
-        )
-        with engine.begin() as connection:
-            assert connection.execute(sa.select(leases)).all() == []
-        engine.dispose()
 
     def months(self) -> list[str]:
         """The partitions, oldest first."""
@@ -198,167 +175,17 @@ class Installation:
         return sorted(firsts)
 
 
-@dataclass(kw_only=True)
-class Asked:
-    """GraphQL and the run storage, of one moment of a test."""
-
-    instance: dg.DagsterInstance
-    answer: Callable[[str, Mapping[str, object]], Any]
-
-    def query(self, text: str, variables: Mapping[str, object]) -> dict[str, Any]:
-        """The one answer of a query; fails on anything but success."""
-        answer = self.answer(text, variables)
-        assert "errors" not in answer, answer
-        (found,) = answer["data"].values()
-        assert found["__typename"].endswith(("Success", "Sensor")), found
-        return dict(found)
-
-    def launch(
-        self,
-        first: str,
-        last: str,
-        tags: Mapping[str, str] | None = None,
-        types: Sequence[str] = (),
-    ) -> str:
-        """One run of every type, or of these, over a range of partitions; its id."""
-        span = {
-            "dagster/asset_partition_range_start": first,
-            "dagster/asset_partition_range_end": last,
-        }
-        span = ({"dagster/partition": first} if first == last else span) | dict(tags or {})
-        chosen = [{"path": ["medplum", each]} for each in types]
-        params = {
-            "selector": {
-                "repositoryLocationName": "migration_assets",
-                "repositoryName": "__repository__",
-                "pipelineName": "__ASSET_JOB",
-                **({"assetSelection": chosen, "assetCheckSelection": None} if chosen else {}),
-            },
-            "mode": "default",
-            "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in span.items()]},
-        }
-        run_id = self.query(_LAUNCH, {"params": params})["run"]["runId"]
-        return str(run_id)
-
-    def backfill(self, partitions: Sequence[str], types: Sequence[str] = ()) -> str:
-        """A backfill of every type, or of these, as the dialog launches it; its id."""
-        known = types or [name for each in discover().values() for name in each.types]
-        params = {
-            "assetSelection": [{"path": ["medplum", each]} for each in known],
-            "partitionNames": list(partitions),
-        }
-        return str(self.query(_BACKFILL, {"params": params})["backfillId"])
-
-    def reexecuted(self, run_id: str) -> str:
-        """The run again from where it failed, as the button does it; the new run's id."""
-        params = {"parentRunId": run_id, "strategy": "FROM_FAILURE"}
-        answer = self.query(_REEXECUTE, {"params": params})
-        return str(answer["run"]["runId"])
-
-    def runs(self) -> list[dg.DagsterRun]:
-        """Every run, newest first."""
-        return [each.dagster_run for each in self.instance.get_run_records()]
-
-    def status(self, run_id: str) -> dg.DagsterRunStatus:
-        """How a run stands."""
-        run = self.instance.get_run_by_id(run_id)
-        assert run is not None
-        return run.status
-
-    def all_ended(self, seconds: float = 60) -> list[dg.DagsterRun]:
-        """Every run, once none is queued or under way any more."""
-
-        def ended() -> list[dg.DagsterRun] | None:
-            runs = self.runs()
-            return runs if runs and all(each.status in _ENDED for each in runs) else None
-
-        return until(ended, "every run has ended", seconds)
-
-    def ended(self, run_id: str, seconds: float = 60) -> dg.DagsterRunStatus:
-        """How a run ended."""
-        return until(
-            lambda: s if (s := self.status(run_id)) in _ENDED else None, "the run ends", seconds
-        )
-
-    def start_sensor(self, name: str) -> None:
-        """Turn a sensor on, as its switch in the UI does."""
-        selector = {
-            "repositoryLocationName": "migration_assets",
-            "repositoryName": "__repository__",
-            "sensorName": name,
-        }
-        assert self.query(_SENSOR, {"selector": selector})["name"] == name
-
-    def ended_all(self, run_ids: Sequence[str]) -> dict[str, dg.DagsterRunStatus] | None:
-        """How these runs ended, once all have."""
-        found = {each: self.status(each) for each in run_ids}
-        return found if all(each in _ENDED for each in found.values()) else None
-
-    def process_of(self, run_id: str) -> int:
-        """The process in which a run was."""
-        for entry in self.instance.all_logs(run_id, of_type=dg.DagsterEventType.LOGS_CAPTURED):
-            if found := re.search(r"pid: (\d+)", entry.user_message + str(entry.dagster_event)):
-                return int(found[1])
-        raise AssertionError(f"{run_id} did not say where it was")
-
-    def retry_of(self, run_id: str, seconds: float = 60) -> str:
-        """The run that was started in the place of this one."""
-
-        def found() -> str | None:
-            children = (each for each in self.runs() if each.parent_run_id == run_id)
-            return next((each.run_id for each in children), None)
-
-        return until(found, "the run is tried again", seconds)
-
-    def assert_nothing_is_held(self) -> None:
-        """No pool slot is taken, by the dead or the living."""
-        storage = self.instance.event_log_storage
-        for pool in storage.get_concurrency_keys():
-            info = storage.get_concurrency_info(pool)
-            assert info.active_slot_count == 0, pool
-            assert info.pending_step_count == 0, pool
-
-
-@contextmanager
-def over_http(url: str) -> Iterator[Asked]:
-    """The same asked of a webserver, as a browser does."""
-
-    def answer(text: str, variables: Mapping[str, object]) -> Any:
-        body = {"query": text, "variables": variables}
-        return requests.post(f"{url}/graphql", json=body, timeout=60).json()
-
-    with dg.DagsterInstance.get() as instance:
-        yield Asked(instance=instance, answer=answer)
-
-
 def run_workers(code_server: Process) -> list[int]:
     """The processes in which the default launcher's runs are, children of the code server."""
     return [each for each in code_server.children() if "spawn_main(" in command_of(each)]
 
 
-def _described(folder: Path, limit: tuple[int, int] | None) -> Path:
-    """The demo clinic's description, with a limit of requests per seconds if one is given."""
-    described = yaml.safe_load(
-        (ROOT / "migration_assets" / "demo" / "clinic.yaml").read_text(encoding="utf-8")
-    )
-    if limit is not None:
-        described["limits"] = [{"requests": limit[0], "per_seconds": limit[1]}]
-    file = folder / "clinic.yaml"
-    file.write_text(yaml.safe_dump(described), encoding="utf-8")
-    return file
-
-
 @contextmanager
 def installation(
-    folder: Path,
-    dagster_yaml: Path,
-    variables: Mapping[str, str],
-    *,
-    patients: int,
-    limit: tuple[int, int] | None = None,
-    months: int = MONTHS,
+    folder: Path, dagster_yaml: Path, variables: Mapping[str, str], *, patients: int, months: int
 ) -> Iterator[Installation]:
     """The servers on both sides, and an installation between them of which nothing runs yet."""
+    name = f"drill-{uuid.uuid4().hex[:12]}"
     folder.mkdir(exist_ok=True)
     home = Home(folder / "home")
     home.create()
@@ -366,9 +193,13 @@ def installation(
     now = datetime.now(UTC)
     with ClinicStore(home.clinic) as store:
         store.load(generate(patients=patients, seed=7, now=now))
-    start = (now - timedelta(days=30 * (months - 1))).date().replace(day=1)
+    start = now.date().replace(day=1)
+    for _ in range(months - 1):
+        start = (start - timedelta(days=1)).replace(day=1)
     (home.folder / "start").write_text(start.isoformat(), encoding="utf-8")
-    shutil.copy(dagster_yaml, home.dagster / "dagster.yaml")
+    text = dagster_yaml.read_text(encoding="utf-8")
+    text = text.replace("default_queue: dagster", f"default_queue: {name}")
+    (home.dagster / "dagster.yaml").write_text(text, encoding="utf-8")
     shutil.copy(ROOT / "deploy" / "dagster_celery_config.py", folder)
     port = free_port()
     workspace = (ROOT / "deploy" / "workspace.yaml").read_text(encoding="utf-8")
@@ -386,16 +217,15 @@ def installation(
         before = stack.enter_context(Gate(clinic.base_url))
         behind = stack.enter_context(Gate(sandbox.base_url))
         own = home.environment(before.base_url, behind.base_url)
-        own["MIGRATION_SOURCE"] = str(_described(folder, limit))
+        own["MIGRATION_SOURCE"] = str(folder / "clinic.yaml")
         del own["MIGRATION_DEMO_HOME"]  # nothing is to start servers by itself
-        kept = {
-            k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "XDG_CACHE_HOME")
-        }
+        outer = {k: v for k, v in os.environ.items() if k in _KEPT}
+        marks = {MARK: name, "PYTHONPATH": f"{folder}:{ROOT}"}
         made = Installation(
-            folder,
-            {**kept, **own, "PYTHONPATH": f"{folder}:{ROOT}", **variables},
+            name, folder, {**outer, **own, **marks, **variables},
             port, before, behind, sandbox, clinic, home,
         )  # fmt: skip
+        made.describe()
         try:
             yield made
         finally:
