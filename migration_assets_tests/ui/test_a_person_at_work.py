@@ -146,7 +146,6 @@ def _look_at_the_balance(page: Any, work: Installation) -> None:
     page.get_by_role("button", name="Plots").click()
     page.locator("canvas").first.wait_for()
     page.get_by_text("balance/pending").first.wait_for()
-    picture(page, work.folder, "plots")
 
 
 def _turn_on_the_sensor(page: Any, work: Installation) -> None:
@@ -216,7 +215,6 @@ def _meet_a_failing_check_and_mend_it(page: Any, work: Installation) -> None:
     ran = work.migration(*shlex.split(MEND)[1:])
     assert ran.returncode in (0, 1), ran.stderr
     _execute_check(page, work, "none needed")
-    picture(page, work.folder, "mended-check")
 
 
 def _execute_check(page: Any, work: Installation, recovery: str) -> None:
