@@ -37,7 +37,7 @@ BIN = Path(sys.executable).parent
 # Runs until it is stopped: migration_assets_tests/drills and ui start it and use it.
 _STAYS = {"dagster dev"}
 # In the order in which a newcomer reads them.
-PAGES = ("first-type", "describing-an-api", "backfilling", "operating", "scaling", "security")
+PAGES = ("first-type", "describing-an-api", "backfilling", "operating", "adoption", "scaling", "security")
 
 
 @dataclass(frozen=True)

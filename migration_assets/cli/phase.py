@@ -1,6 +1,6 @@
 """``migration phase``: where each type stands, and the controlled step to the next phase."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -61,6 +61,17 @@ class _Desk:
         )
 
 
+@dataclass(frozen=True)
+class _Manner:
+    """How a type is moved: by whom, past what and why, with whom told."""
+
+    by: str
+    forced: bool
+    reason: str | None
+    publishes: bool
+    say: Callable[[str], None]
+
+
 def phase(
     resource_type: Annotated[
         str | None, typer.Argument(metavar="[TYPE]", help="The FHIR type to move.")
@@ -99,11 +110,12 @@ def phase(
         asked = move(mapping, standing, becomes, found, connections.bounds)
         if not as_json:
             _print_gate(mapping, standing.phase, asked.points)
-        if not yes:
+        if not yes or not (asked.open or force):
             _ask(asked, force=force, as_json=as_json)
             return
         refuse(asked, force=force, reason=reason)
-        _move(desk, asked, by=speaker(by), forced=force, reason=reason, publishes=not no_publish)
+        manner = _Manner(speaker(by), force, reason, not no_publish, _quiet if as_json else _say)
+        _move(desk, asked, manner)
     if as_json:
         print_json(_plain_move(asked, done=True))
 
@@ -119,9 +131,7 @@ def _evidence(desk: _Desk, mapping: Mapping[Any], *, force: bool) -> Evidence:
         return Evidence(now=desk.connections.clock(), since=None)
 
 
-def _move(
-    desk: _Desk, asked: Move, *, by: str, forced: bool, reason: str | None, publishes: bool
-) -> None:
+def _move(desk: _Desk, asked: Move, manner: _Manner) -> None:
     """Move, and tell front ends: on the way back they are told first, to stop writing there."""
     path = desk.connections.settings.adoption
     if path is None:
@@ -132,17 +142,17 @@ def _move(
     def told() -> bool:
         out, flags = desk.connections.settings.flags, flags_of(after, kinds)
         try:
-            publish(desk.manifest, desk.fhir(), out, flags, by=by)
+            publish(desk.manifest, desk.fhir(), out, flags, by=manner.by)
         except MigrationError as error:
-            _say(f"Front ends were not told: {error} `migration flags` tells them.")
+            manner.say(f"Front ends were not told: {error} `migration flags` tells them.")
             return False
         return True
 
     back = asked.step is Step.BACK
-    well = told() if publishes and back else True
-    carry_out(desk.manifest, path, asked, by=by, forced=forced, reason=reason)
-    _say(f"{' and '.join(asked.mapping.types)}: {asked.was} → {asked.becomes}, written down.")
-    well = told() if publishes and not back else well
+    well = told() if manner.publishes and back else True
+    carry_out(desk.manifest, path, asked, by=manner.by, forced=manner.forced, reason=manner.reason)
+    manner.say(f"{' and '.join(asked.mapping.types)}: {asked.was} → {asked.becomes}, written down.")
+    well = told() if manner.publishes and not back else well
     if not well:
         raise typer.Exit(1)
 
@@ -263,3 +273,7 @@ def _plain_move(asked: Move, *, done: bool) -> dict[str, Any]:
 
 def _say(text: str) -> None:
     console().print(text, markup=False)
+
+
+def _quiet(_text: str) -> None:
+    """Machines get their JSON, and nothing beside it."""

@@ -22,6 +22,7 @@ CLEAN = Compared(
     worst_findings=1,
     worst_of=100,
 )
+LAG = Lag(seconds=5, worst_seconds=3600, watched_since=AGO)
 PROVED = Evidence(
     now=NOW,
     since=AGO,
@@ -29,7 +30,7 @@ PROVED = Evidence(
     last_write=NOW - timedelta(hours=2),
     comparisons=(CLEAN,),
     discrepancy=Discrepancy(since=AGO, agreed=99, missed=1),
-    lag=Lag(seconds=5, worst_seconds=3600, watched_since=AGO),
+    lag=LAG,
     legacy_edits=0,
 )
 BOUNDS = Bounds(share=0.01, days=7, lag_seconds=3600)
@@ -79,8 +80,8 @@ def test_where_nothing_was_looked_at_no_gate_is_open(phase: Phase) -> None:
         (Phase.BACKFILL, {"comparisons": (replace(CLEAN, unresolved=2),)}, "2 about references"),
         (Phase.BACKFILL, {"comparisons": (CLEAN, Compared(resource_type="X"))}, "X was never"),
         (Phase.READ, {"since": NOW - timedelta(days=6)}, "6.0 days in this phase"),
-        (Phase.READ, {"lag": replace(PROVED.lag or NOW, worst_seconds=3601)}, "3,601 s at worst"),
-        (Phase.READ, {"lag": replace(PROVED.lag or NOW, watched_since=NOW)}, "watched since"),
+        (Phase.READ, {"lag": replace(LAG, worst_seconds=3601)}, "3,601 s at worst"),
+        (Phase.READ, {"lag": replace(LAG, watched_since=NOW)}, "watched since"),
         (Phase.READ, {"comparisons": (replace(CLEAN, worst_findings=2),)}, "drifted by 2"),
         (Phase.READ, {"comparisons": (replace(CLEAN, started_at=NOW - 2 * WEEK),)}, "not compared"),
         (Phase.WRITE, {"legacy_edits": 1}, "1 rows were edited"),

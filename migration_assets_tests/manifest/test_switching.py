@@ -86,9 +86,9 @@ def delivered(manifest: Manifest, clock: Clock) -> Manifest:
 def test_rows_that_changed_are_told_with_what_was_done_about_them(delivered: Manifest) -> None:
     (page,) = delivered.switching.touched("patients", START + timedelta(days=9))
     assert [(each.state, each.done) for each in page] == [
-        (State.MIGRATED, {("created", "201")}),
-        (State.MIGRATED, {("unchanged", "201")}),
-        (State.PENDING, set()),
+        (State.MIGRATED, frozenset({("created", "201")})),
+        (State.MIGRATED, frozenset({("unchanged", "201")})),
+        (State.PENDING, frozenset()),
     ]
     (page,) = delivered.switching.touched("patients", START)
     assert len(page) == 4
