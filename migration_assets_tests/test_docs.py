@@ -37,7 +37,10 @@ BIN = Path(sys.executable).parent
 # Runs until it is stopped: migration_assets_tests/drills and ui start it and use it.
 _STAYS = {"dagster dev"}
 # In the order in which a newcomer reads them.
-PAGES = ("first-type", "describing-an-api", "backfilling", "operating", "adoption", "scaling", "security")
+PAGES = (
+    "first-type", "describing-an-api", "backfilling", "operating", "adoption", "scaling",
+    "security",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
