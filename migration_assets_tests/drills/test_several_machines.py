@@ -107,7 +107,7 @@ def test_a_killed_celery_child_and_a_lost_worker_are_replaced_and_nothing_is_wri
             kill(child)
         forget_the_dead(celery)
         assert asked.ended(first) is FAILURE
-        held = celery.clinic.hold(lambda each: each[1].startswith("/api/patients?"))
+        held = celery.clinic.hold(lambda each: each[1].startswith("/api/patient_conditions?"))
         second = asked.retry_of(first)
         assert held.reached.wait(REACHED), worker.said()
         worker.kill_all()
