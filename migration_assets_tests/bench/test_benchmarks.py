@@ -90,6 +90,11 @@ def test_the_measurements_in_processes_of_their_own_still_run(
     } <= figures().keys()
 
 
+def test_a_report_of_a_filled_account_is_measured() -> None:
+    main(["report"], TINY)
+    assert {"report_seconds_100k_units", "report_cpu_vs_reading_once"} <= figures().keys()
+
+
 def test_an_unknown_benchmark_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="no_such_thing"):
         main(["no_such_thing"], TINY)
