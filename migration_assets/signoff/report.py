@@ -92,6 +92,8 @@ def make_report(manifest: Manifest, wanted: Wanted) -> Report:
 
 def _needs(report: Report) -> Iterator[Need]:
     """What keeps the report from being signed without conditions, worst first."""
+    if not any(each.numbers["eligible"] for each in report.types):
+        yield Need(told="Nothing is on account yet.", at="balance", count=0)
     wrong = [each.resource_type for each in report.types if not each.holds]
     if wrong:
         told = f"The numbers of {', '.join(wrong)} do not add up: rows are unaccounted for."

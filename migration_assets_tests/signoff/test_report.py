@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from migration_assets.cli.verbs import VERBS
 from migration_assets.errors import Permanent
 from migration_assets.legacy import PulledRow
-from migration_assets.manifest import Manifest
+from migration_assets.manifest import Choice, Decision, Manifest, Selection
 from migration_assets_tests.signoff.account import CANARY, Account, purged
 from migration_assets_tests.signoff.markup import Page
 
@@ -189,22 +189,42 @@ def test_purged_rows_are_said_to_be_purged(made: Account, account: Account) -> N
 
 
 def test_rows_that_are_encrypted_are_read_with_the_key_and_not_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any
+    manifest_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any
 ) -> None:
+    """On each database, for most of what the report reads is SQL of its own."""
     key = Fernet.generate_key().decode()
-    url = f"sqlite:///{tmp_path / 'sealed.db'}"
-    manifest = Manifest(url, clock=clock, keys=[key])
+    manifest = Manifest(manifest_url, clock=clock, keys=[key])
     number = manifest.start_run("test", pipeline_version="0")
     row = {"patient_id": "P1", "last_name": CANARY}
-    manifest.land("patients", [PulledRow("P1", row, None, False, None)], run_id=number, reopen=True)
+    sound = PulledRow("P1", row, None, False, None)
+    broken = PulledRow("P2", row, None, False, "lone-surrogate")
+    manifest.land("patients", [sound, broken], run_id=number, reopen=True)
+    accepted = Decision(by="x", owner="y", choice=Choice.ACCEPT, approver="z")
+    manifest.decisions.assign(Selection(keys=("P2",), streams=("patients",)), accepted)
+    manifest.pauses.pause("patients", run_id=number, failed=1, seen=2, reasons={"x": 1})
     manifest.close()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MIGRATION_MANIFEST_URL", url)
+    monkeypatch.setenv("MIGRATION_MANIFEST_URL", manifest_url)
     assert isinstance(report(PRIVATE).exception, Permanent)
     monkeypatch.setenv("MIGRATION_ENCRYPTION_KEYS", key)
     assert report(PRIVATE).exit_code == 1
+    found = values(WITH)
     assert CANARY in page(WITH)
-    assert values(WITH)["encrypted"]
+    assert found["encrypted"]
+    (line,) = found["exceptions"]
+    assert (line["reason"], line["open"], line["said"][0]["approver"]) == ("lone-surrogate", 0, "z")
+    assert [(each["stream"], each["failed"]) for each in found["pauses"]] == [("patients", 1)]
+    assert [each["told"] for each in found["needs"]][-1] == "Streams stand still."
+
+
+def test_an_account_on_which_nothing_is_yet_is_told_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIGRATION_MANIFEST_URL", f"sqlite:///{tmp_path / 'new.db'}")
+    assert report().exit_code == 1
+    assert [each["told"] for each in values()["needs"]] == ["Nothing is on account yet."]
+    Page(page())
 
 
 def test_both_variants_have_one_shape_and_the_shape_is_known(account: Account) -> None:
