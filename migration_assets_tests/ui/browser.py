@@ -6,7 +6,7 @@ Belongs here: what is true of Dagster's pages whatever the test. Does not belong
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,24 +62,25 @@ def button(page: Any, label: str) -> Any:
     return page.locator("button").filter(has_text=re.compile(f"^{re.escape(label)}$"))
 
 
-def choose_in_graph(page: Any, item: str) -> None:
+def choose_in_graph(page: Any, item: str, *, opposite: str) -> None:
     """An item of the menu that a right click on the graph's empty ground opens.
 
-    While the graph is laid out the click does nothing, or the menu closes again: so click until
-    it is there. The same words stand a second time in a tooltip that nobody sees.
+    While the graph is laid out the click does nothing, or the menu closes again: so choose until
+    the menu offers the opposite. The same words stand again in a tooltip that nobody sees.
     """
     from playwright.sync_api import TimeoutError as NotYet  # noqa: PLC0415 - as above
 
-    entry = page.get_by_role("menuitem", name=re.compile(item))
+    menu = {each: page.get_by_role("menuitem", name=re.compile(each)) for each in (item, opposite)}
     size = page.viewport_size
     for _attempt in range(60):
         page.mouse.click(size["width"] * 0.6, size["height"] * 0.9, button="right")
-        try:
-            entry.click(timeout=2_000)
-        except NotYet:
-            continue
-        return
-    raise AssertionError(f"The graph's menu never offered: {item}")
+        with suppress(NotYet):
+            menu[item].or_(menu[opposite]).first.wait_for(timeout=3_000)
+            if menu[opposite].is_visible():
+                page.keyboard.press("Escape")
+                return
+            menu[item].click(timeout=10_000)
+    raise AssertionError(f"The graph's menu never came to offer: {opposite}")
 
 
 def around(page: Any, selector: str, margin: float = 16) -> dict[str, float]:
