@@ -62,3 +62,15 @@ def test_an_entry_that_cannot_be_meant_is_refused_by_name(text: str, named: str)
 
 def test_a_misspelt_type_is_found_out() -> None:
     assert read_adoption('Patinet = "backfill"').unknown_types(["Patient"]) == ["Patinet"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "means"),
+    [("write", "does not arrive any more"), ("retired", "final evidence")],
+)
+def test_where_medplum_owns_a_type_it_is_said_what_that_means(phase: str, means: str) -> None:
+    standing = read_adoption(f'Patient = "{phase}"').standing("Patient")
+    assert standing.owned_by_medplum
+    assert f"phase is {phase}: Medplum owns" in standing.refusal
+    assert means in standing.refusal
+    assert not read_adoption('Patient = "read"').standing("Patient").owned_by_medplum

@@ -68,6 +68,19 @@ def test_where_nothing_was_delivered_no_check_is_green_and_none_alarms(
     assert str(check.description).startswith("Nothing is claimed")
 
 
+def test_of_a_type_that_medplum_owns_a_whole_account_is_not_called_proof(
+    clinic: SmallClinic,
+) -> None:
+    """Nobody asks the legacy system any more: what is written there since is on no account."""
+    assert checked(clinic.run(), "Patient", "every_row_accounted_for").passed
+    clinic.phases(Patient="write")
+    clinic.patient("P9")
+    check = checked(clinic.run(), "Patient", "every_row_accounted_for")
+    assert (check.passed, check.severity) == (False, WARN)
+    assert "phase is write: Medplum owns this type" in str(check.description)
+    assert numbers(check.metadata)["pending"] == 0
+
+
 def test_too_many_exceptions_are_told_by_reason_and_gone_after_the_commands_that_are_named(
     clinic: SmallClinic,
 ) -> None:
