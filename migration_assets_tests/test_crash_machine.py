@@ -33,6 +33,7 @@ from migration_assets.mapping import Related, Resource, Row, Skip, Step
 from migration_assets.medplum import Deliverer, MedplumClient
 from migration_assets.pipeline import land, migrate
 from migration_assets.run import Run, Way, Window
+from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.delivery.cut_off import LOST_ANSWER, Crash, Doom, Mortal, MortalFhir
 from migration_assets_tests.scripted import START, ScriptedSource
 
@@ -193,7 +194,7 @@ class Migration(RuleBasedStateMachine):
         self.folder = Path(mkdtemp())  # no finalizer that would complain in another test
         self.seconds = count(1)
         self.now = datetime(2026, 11, 15, tzinfo=UTC)
-        self.manifest = Manifest(f"sqlite:///{self.folder / 'manifest.db'}", clock=lambda: self.now)
+        self.manifest = Manifest(blank_file(self.folder / "manifest.db"), clock=lambda: self.now)
         self.source = ScriptedSource(page_size=2)
         self.source.rows = {ORGANIZATION: [], VISIT: []}
         self.world = World()

@@ -30,6 +30,7 @@ from migration_assets.mapping import Mapping as FhirMapping
 from migration_assets.medplum import Deliverer, Manner, MedplumClient, deliver, lanes
 from migration_assets.pipeline import land, migrate
 from migration_assets.run import Run, Way, Window
+from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.delivery.account_now import read_account
 from migration_assets_tests.delivery.clinic import (
     KEYS,
@@ -80,7 +81,7 @@ class Migration(RuleBasedStateMachine):
         self.folder = Path(mkdtemp())  # no finalizer that would complain in another test
         self.path = self.folder / "manifest.db"
         self.seconds, self.now = count(1), datetime(2026, 11, 15, tzinfo=UTC)
-        self.manifest = Manifest(f"sqlite:///{self.path}", clock=lambda: self.now)
+        self.manifest = Manifest(blank_file(self.path), clock=lambda: self.now)
         self.mappings = mappings(marks=project.marks)
         self.source = ScriptedSource(page_size=2)
         self.source.rows = {stream: [] for stream in KEYS}
