@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -66,12 +67,25 @@ ALL = [each for page in PAGES for each in blocks(page)]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The project of the first page, in a folder of its own, its demo clinic at work."""
+    """The project of the first page, in a folder of its own, its demo clinic at work.
+
+    Three months instead of 25: what changed before the first of them, it pulls.
+    """
     folder = tmp_path_factory.mktemp("docs")
     made = migration("new", "my_clinic", "--patients", "12", folder=folder)
     assert made.returncode == 0, made.stderr
+    settings = folder / "my_clinic" / ".env"
+    told = settings.read_text(encoding="utf-8")
+    (first,) = re.findall(r"(?m)^MIGRATION_START=(.+)$", told)
+    start = told.replace(f"MIGRATION_START={first}", f"MIGRATION_START={_months_ago(2)}")
+    settings.write_text(start, encoding="utf-8")
     with services(Home(folder / "my_clinic" / ".demo")):
         yield folder / "my_clinic"
+
+
+def _months_ago(number: int) -> str:
+    months = datetime.now(UTC).year * 12 + datetime.now(UTC).month - 1 - number
+    return f"{months // 12}-{months % 12 + 1:02}-01"
 
 
 @pytest.mark.parametrize("block", ALL, ids=lambda each: f"{each.page}:{each.line}-{each.language}")
