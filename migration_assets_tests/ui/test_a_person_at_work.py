@@ -76,8 +76,8 @@ def _look_at_the_graph(page: Any, work: Installation) -> None:
     page.set_viewport_size({"width": 2000, "height": 1500})
     go(page, work, "/asset-groups")
     page.get_by_text("Materialize all (10)").wait_for()
-    choose_in_graph(page, "Expand all groups", opposite="Collapse all groups")
     choose_in_graph(page, "Change graph to vertical", opposite="Change graph to horizontal")
+    choose_in_graph(page, "Expand all groups", opposite="Collapse all groups")
     page.get_by_placeholder("Jump to…").locator("xpath=following::button[1]").click()
     page.reload(wait_until="domcontentloaded")  # which fits the graph into the window
     for name in ("DiagnosticReport", "patient_conditions", "Practitioner", "step_3_patients"):
