@@ -14,7 +14,7 @@ from typing import Any
 
 from migration_assets.claims import unsettled
 from migration_assets.errors import Permanent, Transient
-from migration_assets.manifest import Balance, Selection
+from migration_assets.manifest import Balance, Manifest, Selection
 from migration_assets.mapping import Mapping
 from migration_assets.pausing import refuse_paused, told
 from migration_assets.run import Run
@@ -56,7 +56,7 @@ def refuse_to_go_on(run: Run, mapping: Mapping[Any], balance: Balance | None) ->
         raise Permanent(f"{mapping.resource_type} is not done, and nothing goes on from it: {why}")
 
 
-def refuse_outdated(run: Run, mapping: Mapping[Any]) -> None:
+def refuse_outdated(manifest: Manifest, resource_type: str, run_id: int) -> None:
     """Stop a run that waited for its turn while the type was moved to another phase.
 
     It knows the old one: what it would write, Medplum may own by now. Asked under the type's lease,
@@ -65,9 +65,9 @@ def refuse_outdated(run: Run, mapping: Mapping[Any]) -> None:
     Raises:
         Transient: everything landed is kept, and the next run knows the phase.
     """
-    if run.manifest.switching.moved_during(mapping.resource_type, run.id):
+    if manifest.switching.moved_during(resource_type, run_id):
         raise Transient(
-            f"{mapping.resource_type} was moved to another phase while this run was under way. "
+            f"{resource_type} was moved to another phase while this run was under way. "
             "Nothing more is delivered by it, what landed is kept; run again."
         )
 

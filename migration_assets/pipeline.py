@@ -154,7 +154,7 @@ def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Wo
         _pass_over(run, mapping, worked, _only(run, mapping, subset), deliverer=None)
         return worked
     with run.manifest.lease(mapping.resource_type, run.label) as lease:
-        refuse_outdated(run, mapping)
+        refuse_outdated(run.manifest, mapping.resource_type, run.id)
         # Renewed before every bundle: waits for quota may outlast a lease that nobody renews.
         deliverer = run.new_deliverer(
             run.fhir,

@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Any
 
 from migration_assets.errors import Permanent
+from migration_assets.gates import refuse_outdated
 from migration_assets.manifest import Attempt, Settlement, State, Target
 from migration_assets.manifest.reconciliations import Finding, Held
 from migration_assets.manifest.records import chunked
@@ -202,6 +203,7 @@ class _Desk:
         manifest, fhir = self.run.manifest, self.run.fhir
         assert fhir is not None  # noqa: S101 - ``repair`` refused that
         with manifest.lease(self.mapping.resource_type, self.run.label) as lease:
+            refuse_outdated(manifest, self.mapping.resource_type, self.run.id)
             deliverer = self.run.new_deliverer(
                 fhir,
                 exclusive=False,

@@ -25,6 +25,7 @@ from typing import Any
 
 from migration_assets.adoption import Adoption
 from migration_assets.errors import Permanent
+from migration_assets.gates import refuse_outdated
 from migration_assets.manifest import Lease, Manifest, Settlement, State
 from migration_assets.manifest.history import RunWrote, Written, WrittenUnit
 from migration_assets.mapping import Mapping
@@ -110,6 +111,8 @@ def undo(desk: Desk, wanted: Iterable[RunWrote]) -> Undone:
         if desk.run_id is not None:
             holder = f"undo-{desk.run_id}"
             leases = [held.enter_context(desk.manifest.lease(each, holder)) for each in types]
+            for each in types:
+                refuse_outdated(desk.manifest, each, desk.run_id)
         before: set[int] = set()
         for run in runs:
             referred = Referred(desk.manifest, desk.mappings)

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from migration_assets.adoption import Authority, Phase, Standing
+from migration_assets.adoption import Authority, Phase, Standing, read_adoption
 from migration_assets.adoption.gates import Bounds, Evidence
 from migration_assets.errors import Busy, Permanent, Transient
 from migration_assets.manifest import Manifest
 from migration_assets.mappings import discover
 from migration_assets.pipeline import migrate
 from migration_assets.switching.changing import Move, carry_out, move, refuse, replace_file
+from migration_assets.undoing import Desk, undo
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.reconciliation.clinic import Clinic
 from migration_assets_tests.scripted import NOW, PATIENTS
@@ -145,3 +146,23 @@ def test_a_link_to_the_file_stays_a_link(tmp_path: Path, path: Path, clock: Cloc
     replace_file(link, "x")
     assert link.is_symlink()
     assert path.read_text(encoding="utf-8") == "x"
+
+
+def test_an_undo_that_waited_while_the_type_was_moved_takes_nothing_back(clinic: Clinic) -> None:
+    """What the run wrote may have been edited by people since the flip: it is theirs now."""
+    clinic.people(1)
+    wrote = clinic.account.history.latest_runs(1)
+    number = clinic.account.start_run("undo", pipeline_version="0")
+    clinic.clock.now += timedelta(minutes=1)
+    clinic.account.switching.begin({"Patient": "read"}, "write", by="x", evidence={})
+    desk = Desk(
+        manifest=clinic.account,
+        fhir=clinic.client,
+        mappings={"Patient": PATIENTS},
+        adoption=read_adoption('Patient = "read"'),
+        deadline_seconds=9,
+        run_id=number,
+    )
+    with pytest.raises(Transient, match="moved to another phase"):
+        undo(desk, wrote)
+    assert len(clinic.client.search("Patient", {})) == 1
