@@ -24,6 +24,7 @@ from migration_assets_tests.bench.figures import Figure
 from migration_assets_tests.drills.asking import Asked, over_http
 from migration_assets_tests.drills.installation import (
     ONE_MACHINE,
+    ROOT,
     Installation,
     free_port,
     installation,
@@ -162,7 +163,7 @@ def _dagster_dev(made: Installation) -> tuple[str, Process]:
     os.environ.update(made.variables)
     command = [
         str(Path(sys.executable).with_name("dagster")), "dev",
-        "--module-name", "migration_assets.definitions", "--port", str(port),
+        "--workspace", str(ROOT / "workspace.yaml"), "--port", str(port),
     ]  # fmt: skip
     dev = Process(command, made.variables, made.folder, "dev")
     made.running.append(dev)

@@ -22,6 +22,7 @@ POSTGRES = os.environ.get("MIGRATION_TEST_POSTGRES", "postgresql://postgres@127.
 REDIS = os.environ.get("MIGRATION_TEST_REDIS", "redis://127.0.0.1:6379/7")
 RABBITMQ = os.environ.get("MIGRATION_TEST_RABBITMQ", "pyamqp://guest:guest@127.0.0.1:5672//")
 _kombu: Any = importlib.import_module("kombu")  # typed in part only
+_PRIORITIES = 10  # dagster-celery's own; RabbitMQ knows a queue only with its arguments
 _REQUIRED = bool(os.environ.get("MIGRATION_TEST_REQUIRE_SERVICES"))
 
 
@@ -83,7 +84,9 @@ def forget_queue(broker: str, name: str) -> None:
     """Remove a queue and its exchange from a broker, with what waits in it."""
     with _kombu.Connection(broker) as connection, connection.channel() as channel:
         exchange = _kombu.Exchange(name, type="direct")
-        queue = _kombu.Queue(name, exchange, routing_key=name, channel=channel)
+        queue = _kombu.Queue(
+            name, exchange, routing_key=name, max_priority=_PRIORITIES, channel=channel
+        )
         queue.declare()  # Redis forgets a queue only with its binding, which this names
         queue.delete()
         exchange(channel).delete()
