@@ -125,7 +125,7 @@ def _print(undone: Undone, *, act: bool) -> None:
     if undone.already:
         out.print(f"{undone.already:,} of them are in Medplum as they were before already.")
     if undone.open:
-        out.print(f"{undone.open:,} units are still open, and held as undone until then: run it again.")
+        out.print(f"{undone.open:,} units are open, and held as undone meanwhile: run it again.")
     if not act and undone.resources:
         out.print("Nothing was written. Add --yes to do it.")
     elif act and undone.units:
