@@ -163,6 +163,8 @@ def _ask(asked: Move, *, force: bool, as_json: bool) -> None:
         print_json(_plain_move(asked, done=False))
     elif asked.open:
         _say(f"The gate is open. --yes moves {' and '.join(asked.mapping.types)}.")
+    elif not force and asked.step is Step.NEXT:
+        _say('The gate is shut. --force --reason "…" does it all the same.')
     elif not force:
         try:
             refuse(asked, force=False, reason=None)

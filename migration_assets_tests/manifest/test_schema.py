@@ -14,7 +14,7 @@ from migration_assets.manifest.schema import metadata
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.manifest.rows import row
 
-RELEASED = [f"{number:04d}" for number in range(1, 10)]
+RELEASED = [f"{number:04d}" for number in range(1, 11)]
 
 
 def test_the_migrations_make_exactly_the_declared_tables(empty_url: str) -> None:
