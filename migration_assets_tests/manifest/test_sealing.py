@@ -270,7 +270,11 @@ def test_damage_to_a_sealed_row_is_said_and_not_taken_for_a_missing_key(
     manifest.close()
 
 
-@pytest.mark.parametrize("bad", ["secret-canary", OLD[:-4], "ü" * 44, json.dumps(OLD)])
+@pytest.mark.parametrize(
+    "bad",
+    ["secret-canary", OLD[:-4], "ü" * 44, json.dumps(OLD)],
+    ids=["a text", "a part of one", "not ASCII", "quoted"],
+)
 def test_what_is_no_key_is_refused_by_its_place_and_never_shown(
     tmp_path: Path, clock: Clock, bad: str
 ) -> None:
