@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from migration_assets.cli.check import _medplum
 from migration_assets.cli.check_side_effects import side_effects
+from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.manifest import Manifest
 from migration_assets.medplum import MedplumClient
@@ -145,4 +147,8 @@ def test_whoever_listens_to_what_is_migrated_is_named_with_what_to_do(
     assert warned.verdict == "warning"
     assert "_tag:not=https://x.example|m" in warned.warnings[0]
     assert "2 to rest-hook" in warned.details[0]
-    assert CANARY not in repr(warned)
+    settings = read_settings()
+    checked = list(_medplum(Connections(settings), None, mappings_of(settings)))
+    (told,) = (each for each in checked if each.claim == "Medplum listeners")
+    assert (told.verdict, sorted(told.seen)) == ("warning", ["Observation", "Patient"])
+    assert CANARY not in repr(warned) + repr(checked)
