@@ -15,22 +15,22 @@ from functools import partial
 from typing import Any
 
 from migration_assets.adoption import Strategy
+from migration_assets.claims.gates import refuse_outdated
 from migration_assets.errors import Transient
-from migration_assets.gates import refuse_outdated
-from migration_assets.landing import land_page
 from migration_assets.legacy import PulledPage
 from migration_assets.manifest import Alongside, Landed, Lease, Settlement, State, Target, Unit
 from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping
 from migration_assets.medplum import Deliverer, Submission, Verdict
-from migration_assets.pausing import note_landed, note_passed, note_settled, refuse_paused
-from migration_assets.polling import note_current
-from migration_assets.preparation import Prepared, member_token, prepare
-from migration_assets.probable_duplicates import hold
-from migration_assets.relinking import relink
-from migration_assets.resolution import release, resolve, without_collisions
 from migration_assets.run import SETTLE_LAG, Run, Way, Window
-from migration_assets.settling import settlement
+from migration_assets.steps.landing import land_page
+from migration_assets.steps.pausing import note_landed, note_passed, note_settled, refuse_paused
+from migration_assets.steps.polling import note_current
+from migration_assets.steps.preparation import Prepared, member_token, prepare
+from migration_assets.steps.probable_duplicates import hold
+from migration_assets.steps.relinking import relink
+from migration_assets.steps.resolution import release, resolve, without_collisions
+from migration_assets.steps.settling import settlement
 
 CHUNK = 500
 """Units prepared, looked up and settled together."""

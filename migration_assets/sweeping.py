@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from migration_assets.errors import Permanent
-from migration_assets.landing import land_page
 from migration_assets.legacy import Presence, PulledPage, Sighting
 from migration_assets.manifest import Absent, Alongside, Landed, Lease, SweepEnd
 from migration_assets.mapping import Mapping
-from migration_assets.pausing import refuse_paused
-from migration_assets.polling import note_current
 from migration_assets.run import SETTLE_LAG, Run
+from migration_assets.steps.landing import land_page
+from migration_assets.steps.pausing import refuse_paused
+from migration_assets.steps.polling import note_current
 
 ALWAYS_ALLOWED = 3
 """Rows that may be missing from a sweep of however small a stream."""

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from migration_assets.manifest import Manifest
-from migration_assets.polling import current_until, lateness, note_current
+from migration_assets.steps.polling import current_until, lateness, note_current
 from migration_assets_tests.conftest import Clock
 
 

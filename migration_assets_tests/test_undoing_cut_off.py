@@ -17,15 +17,15 @@ from migration_assets.errors import Transient
 from migration_assets.manifest import Manifest, State
 from migration_assets.manifest.dead_letters import Choice, Decision, Selection
 from migration_assets.medplum import MedplumClient
+from migration_assets.operations.redelivering import redeliver
+from migration_assets.operations.undoing import Desk, Undone, undo
 from migration_assets.pipeline import land, migrate
-from migration_assets.redelivering import redeliver
 from migration_assets.run import Run, Window
 from migration_assets.sweeping import sweep
-from migration_assets.undoing import Desk, Undone, undo
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.delivery.cut_off import Crash, Doom, Mortal, MortalFhir
+from migration_assets_tests.operations.test_undoing import BACKFILL, SECRET, Clinic, reasons
 from migration_assets_tests.scripted import NOW, PATIENTS
-from migration_assets_tests.test_undoing import BACKFILL, SECRET, Clinic, reasons
 
 BEFORE = {"P1": "Before", "P2": "Before"}
 AFTER = {"P1": "After", "P3": "Doe"}

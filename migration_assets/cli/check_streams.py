@@ -19,7 +19,7 @@ from migration_assets.legacy import PulledPage, PulledRow, Puller, Source, Strea
 from migration_assets.legacy.inspection import carries_zoneless_times, inspect
 from migration_assets.legacy.suspicions import Seen
 from migration_assets.mapping import Mapping
-from migration_assets.preparation import preview
+from migration_assets.steps.preparation import preview
 
 _LATELY = dt.timedelta(days=2)  # the newest times say most about their zone
 

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from migration_assets.cli.output import console, plain_table, print_json, short_key
 from migration_assets.manifest.reconciliations import Finding, Reconciliation
+from migration_assets.operations.repairing import Repaired
 from migration_assets.reconciliation.findings import Comparison, Kind
-from migration_assets.repairing import Repaired
 
 _NEXT = {
     Kind.MISSING: "deliver it again: --repair missing (identifier-lost: decide in Medplum)",

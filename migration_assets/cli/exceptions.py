@@ -12,9 +12,9 @@ from migration_assets.cli.choosing import Streams, selection, streams
 from migration_assets.cli.output import STATE_STYLES, console, plain_table, print_json, short_key
 from migration_assets.connections import Connections
 from migration_assets.manifest import DeadLetter, Decision, Group
-from migration_assets.probable_duplicates import ProbableDuplicate, probable_duplicates
 from migration_assets.reconciliation.next_steps import next_step
 from migration_assets.settings import read_settings
+from migration_assets.steps.probable_duplicates import ProbableDuplicate, probable_duplicates
 
 _TRIED = 3  # attempts shown to people; JSON has all
 _WHEN = "%Y-%m-%d %H:%M"

@@ -18,9 +18,9 @@ from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
 from migration_assets.manifest.payload import PURGED
 from migration_assets.mapping import Mapping
-from migration_assets.preparation import Preview
-from migration_assets.preparation import preview as preview_row
 from migration_assets.settings import read_settings
+from migration_assets.steps.preparation import Preview
+from migration_assets.steps.preparation import preview as preview_row
 
 _SHOWN = 3
 

@@ -8,8 +8,8 @@ from migration_assets.cli.choosing import speaker
 from migration_assets.cli.output import console, plain_table, print_json
 from migration_assets.cli.rehearse import chosen_mappings
 from migration_assets.connections import Connections, mappings_of
-from migration_assets.purging import Purged, rows_needed
-from migration_assets.purging import purge as purge_rows
+from migration_assets.operations.purging import Purged, rows_needed
+from migration_assets.operations.purging import purge as purge_rows
 from migration_assets.settings import read_settings
 
 _MEBI = 1024 * 1024

@@ -22,12 +22,12 @@ from migration_assets.errors import Permanent
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
 from migration_assets.medplum import MedplumClient
+from migration_assets.operations.repairing import KINDS, Repair, Repaired, repair
 from migration_assets.reconciliation.asking import Asker
 from migration_assets.reconciliation.cohort import Cohort
 from migration_assets.reconciliation.comparison import compare
 from migration_assets.reconciliation.findings import Comparison
 from migration_assets.reconciliation.referenced import check_references
-from migration_assets.repairing import KINDS, Repair, Repaired, repair
 from migration_assets.settings import read_settings
 
 _SHOWN = 20

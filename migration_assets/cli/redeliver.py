@@ -20,11 +20,11 @@ from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import MigrationError, Permanent
 from migration_assets.manifest import Choice, Decision, Manifest, Redelivered, Selection
 from migration_assets.mapping import Mapping
-from migration_assets.pausing import refuse_paused
+from migration_assets.operations.redelivering import redeliver as make_due
 from migration_assets.pipeline import migrate
-from migration_assets.redelivering import redeliver as make_due
 from migration_assets.run import Run
 from migration_assets.settings import read_settings
+from migration_assets.steps.pausing import refuse_paused
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from migration_assets.manifest.likenesses import PROBABLE_DUPLICATE
 from migration_assets.manifest.remapping import SettledUnit
 from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping
-from migration_assets.probable_duplicates import foreseen
-from migration_assets.rehearsed_rows import landed_rows, live_rows
-from migration_assets.rehearsing import Rehearsal, Rehearsed
+from migration_assets.operations.rehearsed_rows import landed_rows, live_rows
+from migration_assets.operations.rehearsing import Rehearsal, Rehearsed
 from migration_assets.settings import read_settings
+from migration_assets.steps.probable_duplicates import foreseen
 
 _EVENTS = ("created", "changed", "unchanged", "deleted")
 _DAYS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]

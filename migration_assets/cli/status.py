@@ -9,9 +9,9 @@ from migration_assets.cli.status_by import By, recount, show_by
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.manifest import State
 from migration_assets.manifest.custody import SEALED, Act
-from migration_assets.pausing import told
 from migration_assets.reconciliation.balance import exceptions_by_type, type_balances
 from migration_assets.settings import read_settings
+from migration_assets.steps.pausing import told
 
 
 def status(

@@ -13,9 +13,9 @@ from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Manifest
 from migration_assets.manifest.history import UNDOES, RunWrote
+from migration_assets.operations.undoing import LATER_RUN, Desk, Undone
+from migration_assets.operations.undoing import undo as undo_runs
 from migration_assets.settings import read_settings
-from migration_assets.undoing import LATER_RUN, Desk, Undone
-from migration_assets.undoing import undo as undo_runs
 
 _SHOWN = 20
 _WORDS = {

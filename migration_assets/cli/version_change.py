@@ -10,7 +10,7 @@ from rich.text import Text
 from migration_assets.cli.output import console, plain_table, print_json
 from migration_assets.connections import Connections
 from migration_assets.mapping import Mapping
-from migration_assets.remapping import Difference, VersionChange, version_change
+from migration_assets.operations.remapping import Difference, VersionChange, version_change
 
 _EVENTS = ("unchanged", "changed", "created", "deleted")
 _PATHS_SHOWN = 20

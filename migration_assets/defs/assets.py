@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from migration_assets.claims.gates import refuse_to_start
 from migration_assets.connections import Connections
 from migration_assets.defs.checks import check_specs
 from migration_assets.defs.failing import failure
@@ -22,7 +23,6 @@ from migration_assets.defs.metadata import Done, Meter, materialized, results
 from migration_assets.defs.orphans import free_what_the_dead_hold
 from migration_assets.defs.pulling import Pulled, Pulling, otherwise, pulling
 from migration_assets.defs.specs import type_spec
-from migration_assets.gates import refuse_to_start
 from migration_assets.manifest import Landed
 from migration_assets.mapping import Mapping
 from migration_assets.pipeline import Worked

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from migration_assets.claims import Claim, accounted, exceptions_below
+from migration_assets.claims.on_account import Claim, accounted, exceptions_below
 from migration_assets.defs.keys import asset_key
 from migration_assets.manifest import Balance, Selection
 from migration_assets.mapping import Mapping

@@ -27,7 +27,7 @@ from migration_assets.defs.probing import Probed, can_be_asked, probe, seconds_b
 from migration_assets.errors import MigrationError
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
-from migration_assets.polling import current_until, note_current
+from migration_assets.steps.polling import current_until, note_current
 
 SENSOR = "legacy_changes"
 _BUSY = [

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from migration_assets.claims import Claim, fresh, nothing_claimed
+from migration_assets.claims.on_account import Claim, fresh, nothing_claimed
 from migration_assets.connections import Connections
 from migration_assets.defs.checks import metadata, result, severity
 from migration_assets.defs.failing import shown_safely
@@ -20,7 +20,7 @@ from migration_assets.defs.keys import asset_key
 from migration_assets.errors import MigrationError
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
-from migration_assets.polling import current_until
+from migration_assets.steps.polling import current_until
 
 FRESH = "mark_is_fresh"
 _SECONDS = 300

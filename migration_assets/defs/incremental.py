@@ -16,7 +16,7 @@ from migration_assets.defs.failing import shown_safely
 from migration_assets.defs.keys import asset_key, op_name
 from migration_assets.defs.reconciling import to_pull
 from migration_assets.mapping import Mapping
-from migration_assets.polling import current_until
+from migration_assets.steps.polling import current_until
 
 JOB = "incremental_pull"
 MODE_TAG = "migration/mode"

@@ -15,10 +15,10 @@ import dagster as dg
 from pydantic import Field
 
 from migration_assets.adoption import Phase, Standing, Strategy
-from migration_assets.clinical_ranges import ClinicalRange
 from migration_assets.errors import Permanent
 from migration_assets.legacy import Stream
 from migration_assets.manifest.subsets import Subset
+from migration_assets.steps.clinical_ranges import ClinicalRange
 
 _EITHER = (Phase.BACKFILL, Phase.READ)
 _AS_DECLARED: Literal["as_declared"] = "as_declared"

@@ -18,9 +18,9 @@ from typing import Any
 
 import dagster as dg
 
+from migration_assets.claims.gates import refuse_to_go_on
 from migration_assets.defs.checks import of_materialization
 from migration_assets.defs.keys import asset_key
-from migration_assets.gates import refuse_to_go_on
 from migration_assets.manifest import Balance, Landed, State
 from migration_assets.mapping import Mapping
 from migration_assets.pipeline import Worked

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from migration_assets.clinical_ranges import choose_range
 from migration_assets.connections import Connections
 from migration_assets.defs.launch import Launch, refuse_for
 from migration_assets.defs.partitions import windows
@@ -27,6 +26,7 @@ from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping
 from migration_assets.pipeline import Worked, land, migrate
 from migration_assets.run import Run, Way, Window
+from migration_assets.steps.clinical_ranges import choose_range
 from migration_assets.sweeping import sweep
 
 _TURN_SECONDS = 2.0

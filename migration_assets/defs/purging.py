@@ -11,7 +11,7 @@ import dagster as dg
 from migration_assets.connections import Connections
 from migration_assets.errors import MigrationError
 from migration_assets.mapping import Mapping
-from migration_assets.purging import purge, rows_needed
+from migration_assets.operations.purging import purge, rows_needed
 
 PURGE_JOB = "retention_purge"
 MAX_RUNTIME_SECONDS = 6 * 3600

@@ -16,8 +16,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from migration_assets.claims import Claim, nothing_claimed
-from migration_assets.claims_on_medplum import QUESTIONS, RESOLVE, Question, judged, latest_whole
+from migration_assets.claims.on_account import Claim, nothing_claimed
+from migration_assets.claims.on_medplum import QUESTIONS, RESOLVE, Question, judged, latest_whole
 from migration_assets.connections import Connections
 from migration_assets.defs.checks import result
 from migration_assets.defs.failing import shown_safely

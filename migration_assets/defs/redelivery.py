@@ -17,8 +17,8 @@ from migration_assets.defs.failing import failure
 from migration_assets.errors import MigrationError, Permanent, Transient
 from migration_assets.manifest import Choice, Decision, Selection
 from migration_assets.mapping import Mapping
+from migration_assets.operations.redelivering import redeliver
 from migration_assets.pipeline import migrate
-from migration_assets.redelivering import redeliver
 from migration_assets.run import Run
 
 REDELIVER_JOB = "redeliver"

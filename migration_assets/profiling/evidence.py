@@ -14,9 +14,9 @@ from itertools import islice
 from typing import Any
 
 from migration_assets.mapping import Mapping, Resource
-from migration_assets.preparation import preview
 from migration_assets.profiling.places import ABSENT, kind_of, places, value_at, with_value, without
 from migration_assets.profiling.population import populated_paths
+from migration_assets.steps.preparation import preview
 from migration_assets.terminology import concept_map, lookups
 
 _TRIED_ROWS = 6

@@ -24,8 +24,8 @@ from migration_assets.manifest.inventories import Named
 from migration_assets.manifest.reconciliations import Held
 from migration_assets.manifest.records import chunked
 from migration_assets.mapping import Mapping, Resource
-from migration_assets.preparation import Prepared, member_token, prepare
 from migration_assets.reconciliation.asking import Asker
+from migration_assets.steps.preparation import Prepared, member_token, prepare
 
 
 class Expectations:

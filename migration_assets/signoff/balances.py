@@ -12,10 +12,10 @@ from migration_assets.adoption import Adoption
 from migration_assets.manifest import Manifest
 from migration_assets.manifest.tallies import Dimension
 from migration_assets.mapping import Mapping as MappingOf
-from migration_assets.polling import current_until
 from migration_assets.reconciliation.balance import type_balances
 from migration_assets.reconciliation.dimensions import Part, Windows, adds_up, balance_by
 from migration_assets.signoff.values import ActLine, PauseLine, StreamLine, TypeLine
+from migration_assets.steps.polling import current_until
 
 MOST_COLUMNS = 60
 """Columns of a plot: five years of months; what is longer is told by year."""

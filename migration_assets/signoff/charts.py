@@ -17,13 +17,13 @@ from migration_assets.manifest.records import chunked
 from migration_assets.manifest.remapping import SettledUnit
 from migration_assets.mapping import Mapping as MappingOf
 from migration_assets.mapping import Resource
-from migration_assets.preparation import mapped
 from migration_assets.profiling.places import places, value_at
 from migration_assets.reconciliation.expectation import delivered_of
 from migration_assets.signoff.choosing import Chosen, choose, counted
 from migration_assets.signoff.pairs import Pairing
 from migration_assets.signoff.values import Chart, Charts, NotArrived, RelatedLine, RowPage
 from migration_assets.signoff.withholding import Withholding
+from migration_assets.steps.preparation import mapped
 
 PATIENT = "Patient"
 SHOWN = 3

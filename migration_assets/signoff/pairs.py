@@ -16,12 +16,12 @@ import orjson
 from migration_assets.fhir.references import parse_reference
 from migration_assets.mapping import Mapping as MappingOf
 from migration_assets.mapping import Resource
-from migration_assets.preparation import mapped
 from migration_assets.profiling.evidence import Trace, traces
 from migration_assets.profiling.places import is_populated, kind_of, places, without
 from migration_assets.profiling.population import populated_paths
 from migration_assets.signoff.values import Pair
 from migration_assets.signoff.withholding import Withholding
+from migration_assets.steps.preparation import mapped
 
 _MOST_ELEMENTS = 8
 _LONGEST = 2_000

@@ -21,7 +21,7 @@ from migration_assets.manifest.remapping import SettledUnit
 from migration_assets.manifest.switching import Touched
 from migration_assets.mapping import Mapping
 from migration_assets.medplum import DUPLICATE, EDITED, GONE, Fhir
-from migration_assets.rehearsing import Outlook, Rehearsal
+from migration_assets.operations.rehearsing import Outlook, Rehearsal
 
 _THEIRS = (EDITED, GONE, DUPLICATE)
 _MADE_UP = {"created": "missed", "deleted": "missed", "changed": "different"}

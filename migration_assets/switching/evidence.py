@@ -12,15 +12,15 @@ from typing import Any
 
 from migration_assets.adoption import Adoption, Phase
 from migration_assets.adoption.gates import Bounds, Compared, Evidence, Lag
-from migration_assets.claims import unsettled
-from migration_assets.claims_on_medplum import HELD, QUESTIONS, RESOLVE, latest_whole
+from migration_assets.claims.on_account import unsettled
+from migration_assets.claims.on_medplum import HELD, QUESTIONS, RESOLVE, latest_whole
 from migration_assets.legacy import Source
 from migration_assets.manifest import Balance, Manifest, Selection, State
 from migration_assets.manifest.reconciliations import Reconciliation
 from migration_assets.mapping import Mapping
 from migration_assets.medplum import Fhir
-from migration_assets.polling import current_until, lateness
 from migration_assets.run import Puller
+from migration_assets.steps.polling import current_until, lateness
 from migration_assets.switching.audit import audit
 
 _LOOKED_AT = 500

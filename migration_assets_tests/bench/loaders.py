@@ -28,7 +28,7 @@ from migration_assets.manifest import token
 from migration_assets.mapping import Resource
 from migration_assets.mappings import discover
 from migration_assets.medplum.bundles import MAX_ENTRIES
-from migration_assets.preparation import preview
+from migration_assets.steps.preparation import preview
 from migration_assets_tests.bench.delivery import Delivery, observations
 from migration_assets_tests.bench.figures import Figure
 from migration_assets_tests.bench.meter import Meter

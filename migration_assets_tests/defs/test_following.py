@@ -19,8 +19,8 @@ from migration_assets.errors import Transient
 from migration_assets.legacy import PulledPage, Source, load_description
 from migration_assets.legacy.description.http import Limit
 from migration_assets.manifest import Alongside
-from migration_assets.polling import note_current
 from migration_assets.settings import Settings
+from migration_assets.steps.polling import note_current
 from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.defs.test_assets import (

@@ -10,7 +10,6 @@ import dagster as dg
 import pytest
 
 from migration_assets.adoption import Strategy
-from migration_assets.clinical_ranges import ClinicalRange, choose_range
 from migration_assets.defs.assets import as_asked
 from migration_assets.defs.launch import PullConfig, launch
 from migration_assets.defs.pulling import Pulling
@@ -18,6 +17,7 @@ from migration_assets.defs.resuming import kin
 from migration_assets.errors import Busy
 from migration_assets.legacy import Source, load_description
 from migration_assets.settings import Settings
+from migration_assets.steps.clinical_ranges import ClinicalRange, choose_range
 from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.defs.test_assets import DESCRIPTION, ScriptedConnections, definitions

@@ -15,7 +15,7 @@ from migration_assets.fhir.references import find_references, parse_reference, w
 from migration_assets.manifest import State, Unit, token
 from migration_assets.mapping import Resource
 from migration_assets.medplum import DELETION, EDITED, GONE, MedplumClient, content_print
-from migration_assets.resolution import AWAITING
+from migration_assets.steps.resolution import AWAITING
 from migration_assets_tests.delivery.account_now import Account, TargetNow, UnitNow
 from migration_assets_tests.delivery.clinic import (
     STREAM_OF,

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from migration_assets import preparation
 from migration_assets.demo.medplum_sandbox import start_sandbox
 from migration_assets.manifest import Manifest, Settlement
 from migration_assets.medplum import conflicts
 from migration_assets.medplum.looking import Looker
+from migration_assets.steps import preparation
 from migration_assets_tests.delivery.clinic import PERSONS, PLACES, ROOMS, STAYS, Living, token_of
 from migration_assets_tests.delivery.machine import EXAMPLES, SECRET, Migration
 from migration_assets_tests.delivery.plans import Plan, Project

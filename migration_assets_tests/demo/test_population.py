@@ -14,7 +14,7 @@ from migration_assets.demo.guide_rows import GUIDE_ROWS, is_guide_key
 from migration_assets.demo.nasty_rows import KINDS, Fate, NastyRow, is_nasty_key
 from migration_assets.demo.population import generate
 from migration_assets.mappings import discover
-from migration_assets.preparation import preview
+from migration_assets.steps.preparation import preview
 from migration_assets_tests.demo.founding import NOW
 
 _REFERENCES = {

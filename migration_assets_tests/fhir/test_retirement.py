@@ -6,7 +6,7 @@ from migration_assets.fhir.retirement import merged, put_away, retired, supports
 from migration_assets.fhir.validation import problems
 from migration_assets.mapping import Quarantined, Removal, Resource
 from migration_assets.mappings import discover
-from migration_assets.preparation import preview
+from migration_assets.steps.preparation import preview
 
 MADE: dict[str, list[Resource]] = {
     name: [

@@ -9,9 +9,9 @@ from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Attempt, Settlement, State
 from migration_assets.mapping import Mapping
+from migration_assets.operations.repairing import Repair, Repaired, repair
 from migration_assets.reconciliation.findings import Comparison, Kind
 from migration_assets.reconciliation.referenced import check_references
-from migration_assets.repairing import Repair, Repaired, repair
 from migration_assets.run import Run
 from migration_assets_tests.reconciliation.clinic import Clinic
 from migration_assets_tests.reconciliation.test_references import ENCOUNTERS, check, visits

@@ -32,11 +32,11 @@ from migration_assets.manifest import Choice, Decision, Manifest, Selection, Sta
 from migration_assets.manifest.history import WRITES
 from migration_assets.mapping import Mapping, Skip
 from migration_assets.medplum import MedplumClient
+from migration_assets.operations.redelivering import redeliver
+from migration_assets.operations.undoing import Desk, undo
 from migration_assets.pipeline import land, migrate
-from migration_assets.redelivering import redeliver
 from migration_assets.run import Run, Way, Window
 from migration_assets.sweeping import sweep
-from migration_assets.undoing import Desk, undo
 from migration_assets_tests.delivery.clinic import mappings
 
 SPOTS = ("request", "answer", "commit", "committed")

@@ -11,9 +11,9 @@ from migration_assets.adoption.gates import Bounds, Evidence
 from migration_assets.errors import Busy, Permanent, Transient
 from migration_assets.manifest import Manifest
 from migration_assets.mappings import discover
+from migration_assets.operations.undoing import Desk, undo
 from migration_assets.pipeline import migrate
 from migration_assets.switching.changing import Move, carry_out, move, refuse, replace_file
-from migration_assets.undoing import Desk, undo
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.reconciliation.clinic import Clinic
 from migration_assets_tests.scripted import NOW, PATIENTS

@@ -6,8 +6,8 @@ from typing import Any
 from migration_assets.adoption import Phase, read_adoption
 from migration_assets.adoption.gates import Bounds, gate
 from migration_assets.legacy import load_description
-from migration_assets.polling import note_current
 from migration_assets.reconciliation.referenced import check_references
+from migration_assets.steps.polling import note_current
 from migration_assets.switching.evidence import Witnesses, evidence
 from migration_assets_tests.reconciliation.clinic import Clinic
 from migration_assets_tests.scripted import PATIENTS, START

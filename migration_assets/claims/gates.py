@@ -12,12 +12,12 @@ refer to, and the sensor leaves a paused stream out on purpose.
 from collections.abc import Sequence
 from typing import Any
 
-from migration_assets.claims import unsettled
+from migration_assets.claims.on_account import unsettled
 from migration_assets.errors import Permanent, Transient
 from migration_assets.manifest import Balance, Manifest, Selection
 from migration_assets.mapping import Mapping
-from migration_assets.pausing import refuse_paused, told
 from migration_assets.run import Run
+from migration_assets.steps.pausing import refuse_paused, told
 
 
 def refuse_to_start(run: Run, mapping: Mapping[Any], upstream: Sequence[Mapping[Any]]) -> None:

@@ -16,14 +16,14 @@ from migration_assets.manifest.dead_letters import Choice, Decision
 from migration_assets.manifest.remapping import SettledUnit
 from migration_assets.manifest.subsets import Subset
 from migration_assets.medplum import MedplumClient
+from migration_assets.operations.redelivering import redeliver
+from migration_assets.operations.rehearsed_rows import landed_rows, live_rows
+from migration_assets.operations.rehearsing import Rehearsal, Rehearsed
 from migration_assets.pipeline import land, migrate
-from migration_assets.redelivering import redeliver
-from migration_assets.rehearsed_rows import landed_rows, live_rows
-from migration_assets.rehearsing import Rehearsal, Rehearsed
 from migration_assets.run import Run, Window
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.scripted import NOW, START, ScriptedSource
-from migration_assets_tests.test_probable_duplicates import PEOPLE, ZOE
+from migration_assets_tests.steps.test_probable_duplicates import PEOPLE, ZOE
 
 SECRET = "invented"
 ALIKE: dict[str, Any] = {"names": [ZOE], "birth": "1980-01-02"}

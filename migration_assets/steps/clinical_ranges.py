@@ -13,13 +13,13 @@ from datetime import date
 from typing import Any
 
 from migration_assets.errors import Permanent
-from migration_assets.landing import land_page
 from migration_assets.legacy import Stream
 from migration_assets.legacy.record_dates import date_of
 from migration_assets.manifest import Alongside, Landed
 from migration_assets.mapping import Mapping
-from migration_assets.pausing import note_landed, refuse_paused
 from migration_assets.run import Run
+from migration_assets.steps.landing import land_page
+from migration_assets.steps.pausing import note_landed, refuse_paused
 
 
 @dataclass(frozen=True)

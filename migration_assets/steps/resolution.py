@@ -17,7 +17,7 @@ from migration_assets.fhir.references import (
 )
 from migration_assets.manifest import Manifest, Settlement, State, token
 from migration_assets.medplum import Fhir, Member, find_by_identifier
-from migration_assets.preparation import Prepared, member_token, settled
+from migration_assets.steps.preparation import Prepared, member_token, settled
 
 AWAITING = "awaiting-reference"
 """Reason of a unit whose target is neither on account nor in Medplum; its arrival releases it."""

@@ -8,7 +8,7 @@ import pytest
 from migration_assets.fhir.identifiers import identifier_system
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping, Resource, Row, Step
-from migration_assets.probable_duplicates import probable_duplicates
+from migration_assets.steps.probable_duplicates import probable_duplicates
 from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.manifest.rows import PulledRow

@@ -11,8 +11,8 @@ from migration_assets.errors import Permanent
 from migration_assets.manifest import Decision, Redelivered, Selection
 from migration_assets.manifest.decisions import Gone
 from migration_assets.mapping import Mapping
-from migration_assets.pausing import refuse_paused
 from migration_assets.run import Run
+from migration_assets.steps.pausing import refuse_paused
 
 _AT_ONCE = 500  # ids of one search
 

@@ -34,8 +34,8 @@ from migration_assets.medplum import (
     find_by_identifier,
 )
 from migration_assets.medplum.conflicts import is_edit
-from migration_assets.preparation import Prepared, member_token, prepare
-from migration_assets.resolution import AWAITING, resolve, without_collisions
+from migration_assets.steps.preparation import Prepared, member_token, prepare
+from migration_assets.steps.resolution import AWAITING, resolve, without_collisions
 
 CHUNK = 500
 EXAMPLES = 3

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from migration_assets.manifest import Balance, Group, Pause, State
-from migration_assets.pausing import told
-from migration_assets.resolution import AWAITING
+from migration_assets.steps.pausing import told
+from migration_assets.steps.resolution import AWAITING
 
 
 @dataclass(frozen=True, kw_only=True)

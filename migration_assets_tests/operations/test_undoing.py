@@ -18,9 +18,9 @@ from migration_assets.manifest.dead_letters import Choice, Decision, Selection
 from migration_assets.mapping import Mapping, Related, Resource, Step
 from migration_assets.medplum import MedplumClient
 from migration_assets.medplum.bundles import bundle_json
+from migration_assets.operations.undoing import Desk, Undone, undo
 from migration_assets.pipeline import land, migrate
 from migration_assets.run import Run, Window
-from migration_assets.undoing import Desk, Undone, undo
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.scripted import (
     NOW,

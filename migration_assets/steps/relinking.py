@@ -13,7 +13,7 @@ from typing import Any
 
 from migration_assets.manifest import Manifest, Unit, token
 from migration_assets.mapping import Mapping
-from migration_assets.preparation import Prepared, prepare
+from migration_assets.steps.preparation import Prepared, prepare
 
 _CHUNK = 500
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from migration_assets.claims.gates import refuse_outdated
 from migration_assets.errors import Permanent
-from migration_assets.gates import refuse_outdated
 from migration_assets.manifest import Attempt, Settlement, State, Target
 from migration_assets.manifest.reconciliations import Finding, Held
 from migration_assets.manifest.records import chunked

@@ -6,7 +6,7 @@ belong here: sending, or the SQL that keeps it.
 
 from migration_assets.manifest import Attempt, Settlement, State, Target
 from migration_assets.medplum import NOT_WRITTEN, Answer, Delivered, Verdict
-from migration_assets.preparation import Prepared, member_token
+from migration_assets.steps.preparation import Prepared, member_token
 
 _NOTHING_WRITTEN = frozenset({"unchanged", "found"})
 _STATES = {Verdict.REFUSED: State.REJECTED, Verdict.HELD: State.QUARANTINED}

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from migration_assets import landing
 from migration_assets.adoption import read_adoption
 from migration_assets.errors import Transient
 from migration_assets.legacy import PulledPage
 from migration_assets.manifest import Manifest, State
 from migration_assets.pipeline import land
 from migration_assets.run import SETTLE_LAG, Run, Way, Window
+from migration_assets.steps import landing
 from migration_assets_tests.scripted import NOW, PATIENTS, START, ScriptedSource
 
 SINCE_START = Window(START, None, way=Way.INCREMENTAL)

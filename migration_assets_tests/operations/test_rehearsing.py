@@ -18,10 +18,10 @@ from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping, Quarantined, Resource
 from migration_assets.medplum import Fhir, MedplumClient
 from migration_assets.medplum.bundles import bundle_json
+from migration_assets.operations.rehearsed_rows import landed_rows, live_rows
+from migration_assets.operations.rehearsing import Rehearsal, Rehearsed
+from migration_assets.operations.remapping import VersionChange, version_change
 from migration_assets.pipeline import Worked, land, migrate
-from migration_assets.rehearsed_rows import landed_rows, live_rows
-from migration_assets.rehearsing import Rehearsal, Rehearsed
-from migration_assets.remapping import VersionChange, version_change
 from migration_assets.run import Run, Window
 from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock

@@ -19,14 +19,14 @@ from migration_assets.manifest.payload import PURGED
 from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping, Removal
 from migration_assets.medplum import MedplumClient
+from migration_assets.operations.purging import Purged, purge, rows_needed
+from migration_assets.operations.redelivering import redeliver
+from migration_assets.operations.rehearsed_rows import landed_rows
+from migration_assets.operations.rehearsing import Rehearsal
+from migration_assets.operations.undoing import Desk, undo
 from migration_assets.pipeline import Worked, land, migrate
-from migration_assets.purging import Purged, purge, rows_needed
-from migration_assets.redelivering import redeliver
-from migration_assets.rehearsed_rows import landed_rows
-from migration_assets.rehearsing import Rehearsal
 from migration_assets.retention import read_policy
 from migration_assets.run import Run, Way, Window
-from migration_assets.undoing import Desk, undo
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.manifest.rows import migrated, row
 from migration_assets_tests.manifest.test_sealing import on_disk, stored

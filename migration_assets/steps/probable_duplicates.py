@@ -19,7 +19,7 @@ from migration_assets.manifest import Manifest, Settlement, State, Unit
 from migration_assets.manifest.likenesses import PROBABLE_DUPLICATE
 from migration_assets.manifest.remapping import SettledUnit
 from migration_assets.mapping import Mapping
-from migration_assets.preparation import mapped
+from migration_assets.steps.preparation import mapped
 
 _AT_ONCE = 1_000
 

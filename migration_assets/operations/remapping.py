@@ -19,8 +19,8 @@ from migration_assets.manifest.remapping import SettledUnit
 from migration_assets.mapping import Mapping as RowMapping
 from migration_assets.medplum import Fhir
 from migration_assets.medplum.contents import stripped
-from migration_assets.preparation import member_token
-from migration_assets.rehearsing import CHUNK, Outlook, Rehearsal
+from migration_assets.operations.rehearsing import CHUNK, Outlook, Rehearsal
+from migration_assets.steps.preparation import member_token
 
 EXAMPLES = 3
 _FAILED = (State.QUARANTINED, State.REJECTED)

@@ -18,8 +18,8 @@ from migration_assets.legacy import PulledRow
 from migration_assets.manifest import Choice, Decision, Manifest, Selection, State
 from migration_assets.mapping import Mapping, Related, Resource
 from migration_assets.medplum import Fhir, MedplumClient
+from migration_assets.operations.redelivering import redeliver
 from migration_assets.pipeline import land, migrate
-from migration_assets.redelivering import redeliver
 from migration_assets.run import Run, Way, Window
 from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock

@@ -11,7 +11,7 @@ from typing import Any
 
 from migration_assets.manifest import Manifest, Unit
 from migration_assets.mapping import Mapping as RowMapping
-from migration_assets.relinking import references_of
+from migration_assets.steps.relinking import references_of
 
 _CHUNK = 500
 

@@ -4,8 +4,8 @@ import pytest
 
 from migration_assets.manifest import State, Unit, token
 from migration_assets.medplum import EDITED, Answer, Delivered, Member, Submission, Verdict
-from migration_assets.preparation import Prepared
-from migration_assets.settling import settlement
+from migration_assets.steps.preparation import Prepared
+from migration_assets.steps.settling import settlement
 
 SYSTEM = "http://x/id"
 FIRST = Member("Encounter", SYSTEM, "E1", {"resourceType": "Encounter"})

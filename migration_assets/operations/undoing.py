@@ -24,8 +24,8 @@ from functools import partial
 from typing import Any
 
 from migration_assets.adoption import Adoption
+from migration_assets.claims.gates import refuse_outdated
 from migration_assets.errors import Permanent
-from migration_assets.gates import refuse_outdated
 from migration_assets.manifest import Lease, Manifest, Settlement, State
 from migration_assets.manifest.history import RunWrote, Written, WrittenUnit
 from migration_assets.mapping import Mapping
@@ -41,9 +41,9 @@ from migration_assets.medplum import (
 )
 from migration_assets.medplum.history import read_histories
 from migration_assets.medplum.looking import Looker
-from migration_assets.preparation import member_token
-from migration_assets.referring import Referred
-from migration_assets.restoration import TAKEN, Step, of_created, of_history, told
+from migration_assets.operations.referring import Referred
+from migration_assets.operations.restoration import TAKEN, Step, of_created, of_history, told
+from migration_assets.steps.preparation import member_token
 
 CHUNK = 200
 """Units looked at, undone and settled together: what was looked at is then seconds old."""

@@ -16,8 +16,8 @@ from typing import Any
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Landed, Pause, Settlement, State
 from migration_assets.mapping import Mapping as MappingOf
-from migration_assets.resolution import AWAITING
 from migration_assets.run import Run
+from migration_assets.steps.resolution import AWAITING
 
 _LANDING = "landing"
 _SETTLING = "settling"
