@@ -38,6 +38,8 @@ class Gate:
         self._port = urlsplit(upstream).port or 0
         self._hold: Hold | None = None
         self._shut = False
+        self.seconds: Callable[[Asked, bytes], float] = lambda _asked, _body: 0
+        """How far away the server is: what a request and its body take besides. Side by side."""
         self.asked: list[tuple[float, Asked]] = []
         self.refused: list[Asked] = []
         """Answered with "too many requests", inside a batch or as a whole."""
@@ -88,6 +90,7 @@ class Gate:
                 asked = (self.command, self.path)
                 gate.asked.append((time.monotonic(), asked))
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                time.sleep(gate.seconds(asked, body))
                 hold = gate._waits(asked)
                 if hold is not None and not hold.answered:
                     hold.let_go.wait()
