@@ -7,7 +7,7 @@ are enough for four workers that wait most of the time.
 
 import os
 import statistics
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from migration_assets.demo.clinic_store import ClinicStore, milliseconds
 from migration_assets_tests.bench.figures import Figure
 from migration_assets_tests.bench.in_dagster import environment, folder
 from migration_assets_tests.drills.gate import Asked
-from migration_assets_tests.drills.processes import until
+from migration_assets_tests.drills.processes import Process, until
 from migration_assets_tests.drills.several import several_machines
 
 WRITE_MS, PAGE_MS = 60, 200
@@ -56,13 +56,14 @@ class Took:
 
     seconds: float
     of_a_run: float
+    cpu_of_a_run: float
 
 
 def figures(scale: float) -> Generator[Figure, None, None]:
     """Seconds for eight runs by one worker and by four; a run with nothing to do, beside it."""
     rows = max(10, int(200 * min(1, scale)))
     one, four = _took(1, rows), _took(4, rows)
-    idle = _took(1, 1).of_a_run
+    idle = _took(1, 1)
     yield Figure(
         "workers_1_seconds", one.seconds, "s",
         beside=f"{len(TYPES)} runs of {rows} rows, {one.of_a_run:.1f} s each",
@@ -71,7 +72,10 @@ def figures(scale: float) -> Generator[Figure, None, None]:
         "workers_4_seconds", four.seconds, "s",
         beside=f"{four.of_a_run:.1f} s a run; {WRITE_MS} ms a write, {os.cpu_count()} cores",
     )  # fmt: skip
-    yield Figure("workers_run_overhead_seconds", idle, "s, a run of one row on a warm worker")
+    yield Figure(
+        "workers_run_overhead_seconds", idle.of_a_run, "s, a run of one row on a warm worker",
+        beside=f"{idle.cpu_of_a_run:.2f} s of CPU; {four.cpu_of_a_run:.2f} s with {rows} rows",
+    )  # fmt: skip
     yield Figure(
         "workers_4_speedup", one.seconds / four.seconds, "times one worker", least=3.5,
     )  # fmt: skip
@@ -101,15 +105,24 @@ def _took(workers: int, rows: int) -> Took:
             month = made.months()[-1]
             warm = [asked.launch(month, month, types=["Practitioner"]) for _ in range(workers)]
             until(lambda: asked.ended_all(warm), "the workers are warm")
+            before = _cpu_seconds(started)
             runs = [asked.launch(month, month, types=[kind]) for kind in TYPES]
             ended = until(lambda: asked.ended_all(runs), "all runs end", 900)
             if set(ended.values()) != {dg.DagsterRunStatus.SUCCESS}:
                 raise RuntimeError(f"not every run succeeded: {started[0].said()}")
+            cpu = (_cpu_seconds(started) - before) / len(runs)
             assert made.sandbox.stats()["resources"].get(TYPES[0]) == rows
             found = [asked.instance.get_run_record_by_id(each) for each in runs]
             spans = [(each.start_time or 0, each.end_time or 0) for each in found if each]
         first, last = min(begin for begin, _ in spans), max(end for _, end in spans)
-        return Took(last - first, statistics.median(end - begin for begin, end in spans))
+        return Took(last - first, statistics.median(end - begin for begin, end in spans), cpu)
+
+
+def _cpu_seconds(workers: Sequence[Process]) -> float:
+    """What the workers and their children took of the processors so far."""
+    pids = [pid for each in workers for pid in (each.pid, *each.children())]
+    stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(each[11]) + int(each[12]) for each in stats) / os.sysconf("SC_CLK_TCK")
 
 
 def _of_writes(_asked: Asked, body: bytes) -> float:
