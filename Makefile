@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo demo-reset ui test check format bench bench-drift golden clean
+.PHONY: setup demo demo-reset ui test test-drills check format bench bench-drift bench-size golden clean
 
 setup: $(READY)
 
@@ -23,7 +23,11 @@ ui: $(READY)
 	$(BIN)/migration demo --ui
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore migration_assets_tests/drills --ignore migration_assets_tests/ui
+
+# Whole installations: killed daemons and workers, four machines' worth of processes, the UI in a browser.
+test-drills: $(READY)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder migration_assets_tests/ui migration_assets_tests/drills
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -34,6 +38,10 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Ten million units on both databases, one after the other: half an hour and 30 GB of disk.
+bench-size: $(READY)
+	MIGRATION_BENCH_UNITS=10000000 $(BIN)/python -m migration_assets_tests.bench size
 
 golden: $(READY)
 	$(BIN)/pytest migration_assets_tests/test_every_mapping.py migration_assets_tests/defs/test_whole_graph.py --update-golden

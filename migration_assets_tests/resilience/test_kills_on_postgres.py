@@ -28,5 +28,5 @@ def test_no_record_is_lost_or_doubled_by_a_kill(
 
     with world(sandbox, postgres_url, seed=seed, exclusive=exclusive) as one:
         killer = Killer(one, lives, Random(seed))  # noqa: S311 - to be the same again
-        killer.kill(share())
-    assert killer.killed >= share()
+        killer.kill(share("postgres"))
+    assert killer.killed >= share("postgres")

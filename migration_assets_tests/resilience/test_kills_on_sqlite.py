@@ -21,5 +21,5 @@ def test_no_record_is_lost_or_doubled_by_a_kill(
     url = f"sqlite:///{memory / 'manifest.db'}"
     with world(sandbox, url, seed=seed, exclusive=exclusive) as one:
         killer = Killer(one, lives, Random(seed))  # noqa: S311 - to be the same again
-        killer.kill(share())
-    assert killer.killed >= share()
+        killer.kill(share("sqlite"))
+    assert killer.killed >= share("sqlite")
