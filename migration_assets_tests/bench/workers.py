@@ -61,7 +61,7 @@ class Took:
 
 def figures(scale: float) -> Generator[Figure, None, None]:
     """Seconds for eight runs by one worker and by four; a run with nothing to do, beside it."""
-    rows = max(10, int(200 * min(1, scale)))
+    rows = max(10, int(300 * min(1, scale)))
     one, four = _took(1, rows), _took(4, rows)
     idle = _took(1, 1)
     yield Figure(
