@@ -114,10 +114,10 @@ def _bad_birth_date(text: str) -> Callable[[Setting], _Made]:
 
 
 def _duplicate_person(setting: Setting) -> _Made:
-    """The same person registered twice: two records, for a person to merge, not for us."""
+    """The same person registered twice: for a person to merge, not for us."""
     first = setting.patient()
     second = first | {"patient_id": setting.key("PD")}
-    return [(_row("patients", each, setting.at), Fate.DELIVERED) for each in (first, second)]
+    return [(_row("patients", each, setting.at), Fate.QUARANTINED) for each in (first, second)]
 
 
 def _key_used_twice(setting: Setting) -> _Made:
