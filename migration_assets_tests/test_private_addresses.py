@@ -11,6 +11,14 @@ from migration_assets_tests.legacy.legacy_server import LegacyServer, Reply
 CANARY = "Kanarienvogel"
 
 
+@pytest.fixture(autouse=True)
+def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they say is heard, although another test's logging configuration switched them off."""
+    for name in LOGGERS:
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+        caplog.set_level(logging.DEBUG, logger=name)
+
+
 def test_a_request_is_logged_without_its_path_and_query(caplog: pytest.LogCaptureFixture) -> None:
     """The pages of a source are asked for at addresses it made up: `?after=Miller`."""
     caplog.set_level(logging.DEBUG)

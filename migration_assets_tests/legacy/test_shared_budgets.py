@@ -189,8 +189,10 @@ def test_a_locked_account_lets_no_uncounted_request_out(
 ) -> None:
     monkeypatch.setattr(engine, "_BUSY_SECONDS", 0)
     path = tmp_path / "manifest.db"
-    manifest = Manifest(f"sqlite:///{path}", clock=lambda: dt.datetime.now(dt.UTC))
     moments = VirtualTime()
+    manifest = Manifest(
+        f"sqlite:///{path}", clock=lambda: dt.datetime.now(dt.UTC), sleep=moments.sleep
+    )
     budget = Budget(LIMITS, "ours", manifest, clock=moments.clock, sleep=moments.sleep)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -203,8 +205,8 @@ def test_a_locked_account_lets_no_uncounted_request_out(
 
 
 def test_an_account_that_is_gone_lets_no_uncounted_request_out(postgres_url: str) -> None:
-    manifest = Manifest(postgres_url, clock=lambda: dt.datetime.now(dt.UTC))
     moments = VirtualTime()
+    manifest = Manifest(postgres_url, clock=lambda: dt.datetime.now(dt.UTC), sleep=moments.sleep)
     budget = Budget(LIMITS, "ours", manifest, clock=moments.clock, sleep=moments.sleep)
     server, name = postgres_url.rsplit("/", 1)
     with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,9 @@ class Nursery:
         due = None if kill_after is None else self._began + kill_after
         while (told := self._next(until=due)) is None or "ended" not in told:
             if told is None:
-                os.kill(self._pid, signal.SIGKILL)  # ours, and not yet waited for: it is there
+                # Over by itself in this very moment, and waited for by its parent: it is gone.
+                with suppress(ProcessLookupError):
+                    os.kill(self._pid, signal.SIGKILL)
                 due = None
                 continue
             ended.passed = told.get("passed", {})
