@@ -24,7 +24,13 @@ from migration_assets.mapping import Mapping
 from migration_assets.medplum import Deliverer, Submission, Verdict
 from migration_assets.run import SETTLE_LAG, Run, Way, Window
 from migration_assets.steps.landing import land_page
-from migration_assets.steps.pausing import note_landed, note_passed, note_settled, refuse_paused
+from migration_assets.steps.pausing import (
+    note_held,
+    note_landed,
+    note_passed,
+    note_settled,
+    refuse_paused,
+)
 from migration_assets.steps.polling import note_current
 from migration_assets.steps.preparation import Prepared, member_token, prepare
 from migration_assets.steps.probable_duplicates import hold
@@ -147,11 +153,11 @@ def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Wo
     """
     refuse_paused(run, mapping)
     worked = Worked()
-    for held in hold(run.manifest, mapping):
-        settle(run, mapping, worked, held)
     standing = run.adoption.standing(mapping.resource_type)
     if run.fhir is None or not standing.may_deliver:
-        _pass_over(run, mapping, worked, _only(run, mapping, subset), deliverer=None)
+        only = _only(run, mapping, subset)
+        _hold(run, mapping, worked, only)
+        _pass_over(run, mapping, worked, only, deliverer=None)
         return worked
     with run.manifest.lease(mapping.resource_type, run.label) as lease:
         refuse_outdated(run.manifest, mapping.resource_type, run.id)
@@ -168,6 +174,7 @@ def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Wo
         relink(run.manifest, mapping)
         release(run.manifest, run.fhir, mapping.stream)
         only = _only(run, mapping, subset)
+        _hold(run, mapping, worked, only, lease)
         while True:
             _pass_over(run, mapping, worked, only, deliverer=deliverer, lease=lease)
             # An organization that waited for its parent, which came in this very pass.
@@ -182,6 +189,24 @@ def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Wo
             "is lost; run again, or raise MIGRATION_DEADLINE_SECONDS."
         )
     return worked
+
+
+def _hold(
+    run: Run,
+    mapping: Mapping[Any],
+    worked: Worked,
+    only: Sequence[int] | None,
+    lease: Lease | None = None,
+) -> None:
+    """Hold who may be one person with another, of those that would be delivered.
+
+    Within the lease: beside another run's delivery its units would be held after they were sent.
+    """
+    chosen = None if only is None else set(only)
+    for alike in hold(run.manifest, mapping):
+        held = [each for each in alike if chosen is None or each.unit_id in chosen]
+        settle(run, mapping, worked, held, lease)
+        note_held(run, mapping, len(held))
 
 
 def _pass_over(

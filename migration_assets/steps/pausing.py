@@ -70,6 +70,11 @@ def note_settled(run: Run, mapping: MappingOf[Any], settlements: Iterable[Settle
         run.tally.failed(mapping.stream, _SETTLING, failed)
 
 
+def note_held(run: Run, mapping: MappingOf[Any], units: int) -> None:
+    """Count units that were held before the pass; whether they are too many, the pass finds out."""
+    run.tally.saw(mapping.stream, _SETTLING, units)
+
+
 def note_passed(run: Run, mapping: MappingOf[Any], units: int) -> None:
     """Count units that were looked at, and pause if too many of all of them failed.
 

@@ -63,8 +63,9 @@ def hold(manifest: Manifest, mapping: Mapping[Any]) -> Iterator[list[Settlement]
     for units in _pending(manifest, mapping.stream):
         manifest.likenesses.note(
             {
-                unit.id: ((each.rule, each.print) for each in _likenesses(mapping, unit))
+                unit.id: ((each.rule, each.print) for each in found)
                 for unit in units
+                if (found := _compared(mapping, unit)) is not None
             }
         )
     manifest.likenesses.release(mapping.stream)
@@ -108,9 +109,18 @@ def foreseen(
 
 
 def _likenesses(mapping: Mapping[Any], unit: Unit) -> set[Likeness]:
+    return _compared(mapping, unit) or set()
+
+
+def _compared(mapping: Mapping[Any], unit: Unit) -> set[Likeness] | None:
+    """What a unit can be like another in; None if its row says nothing now, as it is broken.
+
+    What was known of it stays: Medplum may hold the person as the row was before.
+    """
     if unit.deleted or unit.merged_into is not None:
         return set()
-    return {each for one in mapped(mapping, unit.row) for each in likenesses(one)}
+    resources = mapped(mapping, unit.row)
+    return {each for one in resources for each in likenesses(one)} if resources else None
 
 
 def _landed(manifest: Manifest, stream: str) -> Iterator[Unit]:

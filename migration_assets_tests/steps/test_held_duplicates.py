@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from migration_assets.adoption import read_adoption
 from migration_assets.cli.rehearse import _as_held
 from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.errors import Transient
 from migration_assets.manifest import Manifest, Selection, State
 from migration_assets.manifest.dead_letters import Choice, Decision
 from migration_assets.manifest.remapping import SettledUnit
@@ -65,11 +66,11 @@ class Clinic:
             deadline_seconds=30,
         )
 
-    def migrate(self) -> dict[str, str]:
+    def migrate(self, subset: Subset | None = None) -> dict[str, str]:
         """One run; how each unit stands after it: its state, or the reason it is held for."""
         run = self.start()
         land(run, PERSONS, Window(START - timedelta(days=1), None))
-        migrate(run, PERSONS)
+        migrate(run, PERSONS, subset)
         return self.stand()
 
     def stand(self) -> dict[str, str]:
@@ -162,6 +163,35 @@ def test_a_decision_about_other_content_counts_no_more(clinic: Clinic) -> None:
     clinic.send_on("A", "B")
     clinic.source.put("patients", "B", at=5, **ALIKE, identifiers=({"system": "s", "value": "1"},))
     assert clinic.migrate() == {"A": "migrated", "B": "probable-duplicate"}
+
+
+def test_a_subset_leaves_the_others_as_they_are_and_lets_nobody_through(clinic: Clinic) -> None:
+    """Whoever delivers some keys has said nothing about the rest, which are still compared."""
+    for key in ("A", "B"):
+        clinic.source.put("patients", key, **ALIKE)
+    held = {"A": "probable-duplicate", "B": "pending"}
+    assert clinic.migrate(Subset(keys=("A",))) == held
+    assert clinic.held_in_medplum() == []
+
+
+def test_a_row_that_broke_is_still_the_person_it_was(clinic: Clinic) -> None:
+    """Medplum holds the person as the row was before: a second one would be a double."""
+    clinic.source.put("patients", "A", **ALIKE)
+    clinic.migrate()
+    clinic.source.put("patients", "A", at=1, **ALIKE | {"birth": "crash"})
+    clinic.source.put("patients", "B", at=1, **ALIKE)
+    assert clinic.migrate() == {"A": "mapping-error", "B": "probable-duplicate"}
+
+
+def test_nobody_is_held_beside_the_run_that_delivers_them(clinic: Clinic) -> None:
+    """It may have sent them already: they would be called held, and Medplum would have them."""
+    for key in ("A", "B"):
+        clinic.source.put("patients", key, **ALIKE)
+    run = clinic.start()
+    land(run, PERSONS, Window(START - timedelta(days=1), None))
+    with clinic.manifest.lease("Patient", "another run"), pytest.raises(Transient):
+        migrate(run, PERSONS)
+    assert clinic.stand() == {"A": "pending", "B": "pending"}
 
 
 @pytest.mark.parametrize("live", [False, True])
