@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -22,6 +23,10 @@ from hypothesis.internal.conjecture import providers
 from migration_assets.manifest import Manifest
 from migration_assets_tests.blank_accounts import KeptDatabase, blank_file, own_database
 
+if TYPE_CHECKING:
+    from migration_assets.demo.medplum_sandbox import Sandbox
+
+SECRET = "invented"
 _POSTGRES = os.environ.get("MIGRATION_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432")
 _REQUIRED = bool(os.environ.get("MIGRATION_TEST_REQUIRE_POSTGRES"))
 _EXPLORING = ("MIGRATION_TEST_EXPLORE", "MIGRATION_MACHINE_EXAMPLES", "MIGRATION_FUZZ_CASES")
@@ -139,6 +144,20 @@ class Clock:
     def __call__(self) -> datetime:
         """The time it shows."""
         return self.now
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator["Sandbox"]:
+    """A Medplum project for the module; its tests reset it. Its client's secret is ``SECRET``."""
+    from migration_assets.demo.medplum_sandbox import start_sandbox  # noqa: PLC0415 - not for all
+
+    with start_sandbox(
+        None,
+        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a11",
+        client_secret=SECRET,
+        quota_per_minute=10_000_000,
+    ) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture

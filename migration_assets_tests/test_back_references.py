@@ -1,6 +1,6 @@
 """Back-references: FHIR is cyclic and load order is not; nothing waits for ever, none is lost."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,27 +11,15 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from migration_assets.adoption import read_adoption
-from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.fhir.references import without_items
 from migration_assets.manifest import Manifest, State
 from migration_assets.mapping import Mapping
 from migration_assets.medplum import MedplumClient
 from migration_assets.pipeline import Worked, land, migrate
 from migration_assets.run import Run, Window
+from migration_assets_tests.conftest import SECRET
 from migration_assets_tests.scripted import PATIENTS, PRACTICES, ScriptedSource
-
-SECRET = "invented"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with start_sandbox(
-        None,
-        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a13",
-        client_secret=SECRET,
-        quota_per_minute=10_000_000,
-    ) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

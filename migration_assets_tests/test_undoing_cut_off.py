@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from migration_assets.adoption import read_adoption
-from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.errors import Transient
 from migration_assets.manifest import Manifest, State
 from migration_assets.manifest.dead_letters import Choice, Decision, Selection
@@ -45,17 +45,6 @@ CASES = [
 _everywhere = pytest.mark.parametrize(
     ("manifest_url", "point"), CASES, indirect=["manifest_url"], ids=str
 )
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with start_sandbox(
-        None,
-        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a11",
-        client_secret=SECRET,
-        quota_per_minute=10_000_000,
-    ) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The verbs that take back, map again and rehearse, as a person runs them."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from migration_assets.adoption import read_adoption
-from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.legacy import PulledRow
 from migration_assets.manifest import Manifest
 from migration_assets.mappings import discover
@@ -18,21 +17,10 @@ from migration_assets.medplum import MedplumClient
 from migration_assets.pipeline import migrate
 from migration_assets.run import Run
 from migration_assets_tests.cli.command import migration
+from migration_assets_tests.conftest import SECRET
 from migration_assets_tests.scripted import ScriptedSource
 
-SECRET = "invented"
 CANARY = "Kanarienvogel"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with start_sandbox(
-        None,
-        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a11",
-        client_secret=SECRET,
-        quota_per_minute=10_000_000,
-    ) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

@@ -13,16 +13,15 @@ from migration_assets.adoption import Adoption, read_adoption
 from migration_assets.connections import Connections
 from migration_assets.defs.build import build_definitions
 from migration_assets.defs.sweeps import SWEEP_JOB
-from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.legacy import Source, load_description
 from migration_assets.manifest import State
 from migration_assets.mapping import Mapping
 from migration_assets.medplum import MedplumClient
 from migration_assets.settings import Settings
-from migration_assets_tests.conftest import Clock
+from migration_assets_tests.conftest import SECRET, Clock
 from migration_assets_tests.scripted import NOW, ORGANIZATIONS, PATIENTS, ScriptedSource
 
-SECRET = "invented"
 MAPPINGS: dict[str, Mapping[Any]] = {"Organization": ORGANIZATIONS, "Patient": PATIENTS}
 TIMELESS = """
 name: scripted
@@ -59,17 +58,6 @@ class ScriptedConnections(Connections):
         """The sandbox."""
         assert self.project is not None
         return MedplumClient(self.project.base_url, self.project.client_id, SecretStr(SECRET))
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with start_sandbox(
-        None,
-        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a12",
-        client_secret=SECRET,
-        quota_per_minute=10_000_000,
-    ) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from migration_assets.adoption import read_adoption
-from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.manifest import Decision, Manifest, Selection, State
 from migration_assets.manifest.collisions import SUPERSEDED
 from migration_assets.manifest.landing import PAYLOAD_PURGED
@@ -27,25 +27,13 @@ from migration_assets.operations.undoing import Desk, undo
 from migration_assets.pipeline import Worked, land, migrate
 from migration_assets.retention import read_policy
 from migration_assets.run import Run, Way, Window
-from migration_assets_tests.conftest import Clock
+from migration_assets_tests.conftest import SECRET, Clock
 from migration_assets_tests.manifest.rows import migrated, row
 from migration_assets_tests.manifest.test_sealing import on_disk, stored
 from migration_assets_tests.scripted import NOW, ORGANIZATIONS, PATIENTS, ScriptedSource
 
-SECRET = "invented"
 BACKFILL = 'Organization = "backfill"\nPatient = "backfill"'
 AT_ONCE = read_policy("until_migrated")
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with start_sandbox(
-        None,
-        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a11",
-        client_secret=SECRET,
-        quota_per_minute=10_000_000,
-    ) as sandbox:
-        yield sandbox
 
 
 class Clinic:

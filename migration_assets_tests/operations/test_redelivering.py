@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from migration_assets.adoption import read_adoption
-from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.errors import Permanent
 from migration_assets.fhir.identifiers import identifier_system
 from migration_assets.legacy import PulledRow
@@ -22,7 +22,7 @@ from migration_assets.operations.redelivering import redeliver
 from migration_assets.pipeline import land, migrate
 from migration_assets.run import Run, Way, Window
 from migration_assets_tests.blank_accounts import blank_file
-from migration_assets_tests.conftest import Clock
+from migration_assets_tests.conftest import SECRET, Clock
 from migration_assets_tests.scripted import (
     NOW,
     ORGANIZATIONS,
@@ -35,20 +35,8 @@ from migration_assets_tests.scripted import (
 )
 
 ALL = Window(None, None)
-SECRET = "invented"
 AGAIN = Decision(by="anna", choice=Choice.REDELIVER)
 OVERWRITE = replace(AGAIN, approver="bob", overwrites=True)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with start_sandbox(
-        None,
-        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a11",
-        client_secret=SECRET,
-        quota_per_minute=10_000_000,
-    ) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from migration_assets.adoption import read_adoption
-from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.fhir.identifiers import identifier_system
 from migration_assets.manifest import Manifest, State
 from migration_assets.manifest.schema import metadata
@@ -24,7 +24,7 @@ from migration_assets.operations.remapping import VersionChange, version_change
 from migration_assets.pipeline import Worked, land, migrate
 from migration_assets.run import Run, Window
 from migration_assets_tests.blank_accounts import blank_file
-from migration_assets_tests.conftest import Clock
+from migration_assets_tests.conftest import SECRET, Clock
 from migration_assets_tests.scripted import (
     NOW,
     ORGANIZATIONS,
@@ -34,20 +34,8 @@ from migration_assets_tests.scripted import (
     ScriptedSource,
 )
 
-SECRET = "invented"
 BACKFILL = 'Organization = "backfill"\nPatient = "backfill"'
 EVERYTHING = Subset()
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with start_sandbox(
-        None,
-        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a11",
-        client_secret=SECRET,
-        quota_per_minute=10_000_000,
-    ) as sandbox:
-        yield sandbox
 
 
 def _renamed(row: Patient) -> Resource:

@@ -6,26 +6,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.manifest import Manifest
 from migration_assets.medplum import MedplumClient
 from migration_assets_tests.blank_accounts import blank_file
-from migration_assets_tests.conftest import Clock
+from migration_assets_tests.conftest import SECRET, Clock
 from migration_assets_tests.reconciliation.clinic import Clinic
 from migration_assets_tests.scripted import NOW
-
-SECRET = "invented"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with start_sandbox(
-        None,
-        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a11",
-        client_secret=SECRET,
-        quota_per_minute=10_000_000,
-    ) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

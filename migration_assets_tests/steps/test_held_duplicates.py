@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from migration_assets.adoption import read_adoption
 from migration_assets.cli.rehearse import _as_held
-from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.errors import Transient
 from migration_assets.manifest import Manifest, Selection, State
 from migration_assets.manifest.dead_letters import Choice, Decision
@@ -22,27 +22,15 @@ from migration_assets.operations.rehearsed_rows import landed_rows, live_rows
 from migration_assets.operations.rehearsing import Rehearsal, Rehearsed
 from migration_assets.pipeline import land, migrate
 from migration_assets.run import Run, Window
-from migration_assets_tests.conftest import Clock
+from migration_assets_tests.conftest import SECRET, Clock
 from migration_assets_tests.scripted import NOW, START, ScriptedSource
 from migration_assets_tests.steps.test_probable_duplicates import PEOPLE, ZOE
 
-SECRET = "invented"
 ALIKE: dict[str, Any] = {"names": [ZOE], "birth": "1980-01-02"}
 OTHER: dict[str, Any] = {"names": [ZOE], "birth": "1990-01-02"}
 SOLE: dict[str, Any] = {"names": [{"family": "Sole", "given": ["Ann"]}], "birth": "1990-01-02"}
 PERSONS = replace(PEOPLE, stream="patients")
 Word = Callable[..., dict[str, State]]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with start_sandbox(
-        None,
-        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a11",
-        client_secret=SECRET,
-        quota_per_minute=10_000_000,
-    ) as sandbox:
-        yield sandbox
 
 
 class Clinic:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from migration_assets.adoption import read_adoption
-from migration_assets.demo.medplum_sandbox import Sandbox, start_sandbox
+from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.errors import Permanent
 from migration_assets.legacy import PulledRow
 from migration_assets.manifest import Choice, Decision, Manifest, Selection, State
@@ -18,23 +18,11 @@ from migration_assets.run import Run, Window
 from migration_assets.sweeping import sweep
 from migration_assets.thresholds import Threshold
 from migration_assets_tests.blank_accounts import blank_file
-from migration_assets_tests.conftest import Clock
+from migration_assets_tests.conftest import SECRET, Clock
 from migration_assets_tests.scripted import NOW, ORGANIZATIONS, PATIENTS, START, ScriptedSource
 
 ALL = Window(None, None)
-SECRET = "invented"
 STREAM = "organizations"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with start_sandbox(
-        None,
-        client_id="5d1f0f3c-7c55-4a5f-9d0a-6f2b7e1c9a11",
-        client_secret=SECRET,
-        quota_per_minute=10_000_000,
-    ) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture
