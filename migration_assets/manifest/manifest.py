@@ -75,6 +75,13 @@ class Manifest:
         self.protection = protection(self._engine, self._read, self._now)
         self.holders = leasing.Holders(self._engine.begin, self._read.begin, self._now)
         self.switching = Switching(self._engine, self._read, self._now)
+        self.remapping = Remapping(self._engine.begin, self._read.begin)
+        self.history = History(self._engine, self._read.begin, self._now)
+        self.decisions = Decisions(self._engine, self._read, self._now)
+        self.likenesses = Likenesses(self._engine.begin, self._read.begin)
+        self.tallies = Tallies(self._engine.begin, self._read.begin)
+        self.pauses = Pauses(self._engine, self._read, self._now)
+        self.reconciliations = Reconciliations(self._engine.begin, self._read.begin)
 
     def close(self) -> None:
         """Give back the connections."""
@@ -97,41 +104,6 @@ class Manifest:
         """Note that the run came to its end, well or badly."""
         ended = sa.update(runs).where(runs.c.id == run_id).values(finished_at=self._now())
         self._engine.again(lambda connection: connection.execute(ended).close())
-
-    @property
-    def remapping(self) -> Remapping:
-        """Landed units to be looked at again: all, some, or those of another mapping version."""
-        return Remapping(self._engine.begin, self._read.begin)
-
-    @property
-    def history(self) -> History:
-        """What runs wrote, and the record of its undoing."""
-        return History(self._engine, self._read.begin, self._now)
-
-    @property
-    def decisions(self) -> Decisions:
-        """Units that did not arrive, and what people decide about them."""
-        return Decisions(self._engine, self._read, self._now)
-
-    @property
-    def likenesses(self) -> Likenesses:
-        """Which units may be one person."""
-        return Likenesses(self._engine.begin, self._read.begin)
-
-    @property
-    def tallies(self) -> Tallies:
-        """The balance by any dimension."""
-        return Tallies(self._engine.begin, self._read.begin)
-
-    @property
-    def pauses(self) -> Pauses:
-        """Streams that stand still because too much of them failed."""
-        return Pauses(self._engine, self._read, self._now)
-
-    @property
-    def reconciliations(self) -> Reconciliations:
-        """What comparisons with Medplum asked and found, and what they compare it with."""
-        return Reconciliations(self._engine.begin, self._read.begin)
 
     # -- landing ------------------------------------------------------------------------------
 
