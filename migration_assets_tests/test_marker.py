@@ -10,10 +10,10 @@ from migration_assets.connections import mappings_of
 from migration_assets.errors import Permanent
 from migration_assets.settings import Settings, read_settings
 from migration_assets_tests.reconciliation.clinic import Clinic
-from migration_assets_tests.reconciliation.conftest import clinic, running, sandbox
+from migration_assets_tests.reconciliation.conftest import clinic, sandbox
 from migration_assets_tests.scripted import PATIENTS
 
-__all__ = ["clinic", "running", "sandbox"]
+__all__ = ["clinic", "sandbox"]
 MARKER = ("https://clinic.example/tags", "migrated")
 MARKED = replace(PATIENTS, marker=MARKER)
 

@@ -22,9 +22,9 @@ from migration_assets.operations.undoing import Desk, Undone, undo
 from migration_assets.pipeline import land, migrate
 from migration_assets.run import Run, Window
 from migration_assets.sweeping import sweep
-from migration_assets_tests.conftest import Clock
+from migration_assets_tests.conftest import SECRET, Clock
 from migration_assets_tests.delivery.cut_off import Crash, Doom, Mortal, MortalFhir
-from migration_assets_tests.operations.test_undoing import BACKFILL, SECRET, Clinic, reasons
+from migration_assets_tests.operations.test_undoing import BACKFILL, Clinic, reasons
 from migration_assets_tests.scripted import NOW, PATIENTS
 
 BEFORE = {"P1": "Before", "P2": "Before"}

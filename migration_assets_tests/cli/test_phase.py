@@ -18,13 +18,10 @@ from migration_assets.medplum.listeners import listeners
 from migration_assets.settings import Settings, read_settings
 from migration_assets_tests.cli.test_reconcile import (
     CANARY,
-    SECRET,
     _migrated,
     migration,
-    running,
 )
-
-__all__ = ["running"]
+from migration_assets_tests.conftest import SECRET
 
 
 @pytest.fixture

@@ -15,12 +15,11 @@ from migration_assets_tests.defs.test_assets import (
     connections,
     instance,
     materialize,
-    running,
     source,
 )
 from migration_assets_tests.scripted import NOW, ScriptedSource
 
-__all__ = ["connections", "instance", "running", "source"]
+__all__ = ["connections", "instance", "source"]
 
 PATIENT = asset_key("Patient")
 DAY = 86_400

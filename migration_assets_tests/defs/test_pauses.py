@@ -13,7 +13,6 @@ from migration_assets_tests.defs.test_assets import (
     definitions,
     instance,
     materialize,
-    running,
     sensor_says,
     skipped,
     source,
@@ -21,7 +20,7 @@ from migration_assets_tests.defs.test_assets import (
 )
 from migration_assets_tests.scripted import ScriptedSource
 
-__all__ = ["connections", "instance", "running", "source"]
+__all__ = ["connections", "instance", "source"]
 
 
 def pause(connections: Connections, *streams: str) -> None:

@@ -13,7 +13,6 @@ from migration_assets_tests.defs.test_assets import (  # noqa: F401 - fixtures
     connections,
     instance,
     materialize,
-    running,
     source,
     states,
 )

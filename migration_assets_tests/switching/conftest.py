@@ -1,5 +1,5 @@
 """The sandbox and the clinic of the comparisons: what is switched over was compared before."""
 
-from migration_assets_tests.reconciliation.conftest import clinic, on_each, running, sandbox
+from migration_assets_tests.reconciliation.conftest import clinic, on_each, sandbox
 
-__all__ = ["clinic", "on_each", "running", "sandbox"]
+__all__ = ["clinic", "on_each", "sandbox"]
