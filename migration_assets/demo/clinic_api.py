@@ -1,14 +1,17 @@
 """The demo clinic's legacy REST API, and the door through which a test or a person changes it.
 
-Belongs here: URLs, keys, statuses, JSON. Does not belong here: SQL (``clinic_store``), the server's
-process (``clinic_server``). Reading takes the header X-API-Key, changing X-Admin-Key.
+Belongs here: URLs, keys, statuses, JSON. Does not belong here: SQL (``clinic_store``), writing
+through ``/api`` (``clinic_desk``), the server's process (``clinic_server``). ``/api`` takes the
+header X-API-Key, ``/admin`` X-Admin-Key.
 
     GET    /api                         streams, their sizes and latest change
     GET    /api/<stream>                a page of rows in order of change
-    GET    /api/<stream>/<key>          one row; 404, or 410 when it was deleted
+    GET    /api/<stream>/<key>          one row and its ETag; 404, or 410 when it was deleted
+    POST, PUT, PATCH, DELETE            as ``clinic_desk`` says
     POST   /admin/change                {"seed", "updates", "inserts", "deletes"}: a clinic at work
     PUT    /admin/rows/<stream>/<key>   write a row now
     DELETE /admin/rows/<stream>/<key>   delete it now
+    PUT    /admin/faults                what goes wrong with the next writes through ``/api``
 """
 
 import base64
@@ -31,6 +34,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from migration_assets.demo.clinic_changes import change
+from migration_assets.demo.clinic_desk import Desk
 from migration_assets.demo.clinic_store import (
     ClinicStore,
     Position,
@@ -38,10 +42,12 @@ from migration_assets.demo.clinic_store import (
     instant,
     milliseconds,
 )
+from migration_assets.demo.clinic_writes import WritingStore
 from migration_assets.errors import Permanent
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1_000
+_API, _ADMIN = "X-API-Key", "X-Admin-Key"
 
 _Reader: TypeAlias = Callable[[Request], Response]
 _Writer: TypeAlias = Callable[[Request, Any], Response]
@@ -57,15 +63,20 @@ def clinic_app(
     """The API over the clinic in ``path``; ``clock`` dates the changes it is told to make."""
     api = _Api(path, clock)
     admin = _Admin(path, clock)
-    row = "/admin/rows/{stream}/{key:path}"
+    desk = Desk(path, clock)
+    row, own = "/admin/rows/{stream}/{key:path}", "/api/{stream}/{key:path}"
     return Starlette(
         routes=[
             Route("/api", _reading(api_key, api.streams)),
-            Route("/api/{stream}", _reading(api_key, api.page)),
-            Route("/api/{stream}/{key:path}", _reading(api_key, api.row)),
-            Route("/admin/change", _writing(admin_key, admin.change), methods=["POST"]),
-            Route(row, _writing(admin_key, admin.put), methods=["PUT"]),
-            Route(row, _writing(admin_key, admin.delete), methods=["DELETE"]),
+            Route("/api/{stream}", _reading(api_key, api.page), methods=["GET"]),
+            Route("/api/{stream}", _writing(_API, api_key, desk.post), methods=["POST"]),
+            Route(own, _reading(api_key, api.row), methods=["GET"]),
+            Route(own, _writing(_API, api_key, desk.put), methods=["PUT", "PATCH"]),
+            Route(own, _writing(_API, api_key, desk.delete), methods=["DELETE"]),
+            Route("/admin/change", _writing(_ADMIN, admin_key, admin.change), methods=["POST"]),
+            Route("/admin/faults", _writing(_ADMIN, admin_key, desk.go_wrong), methods=["PUT"]),
+            Route(row, _writing(_ADMIN, admin_key, admin.put), methods=["PUT"]),
+            Route(row, _writing(_ADMIN, admin_key, admin.delete), methods=["DELETE"]),
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
@@ -80,10 +91,10 @@ class _Api:
         self._local = threading.local()
 
     @property
-    def _store(self) -> ClinicStore:
-        store: ClinicStore | None = getattr(self._local, "store", None)
+    def _store(self) -> WritingStore:
+        store: WritingStore | None = getattr(self._local, "store", None)
         if store is None:
-            store = self._local.store = ClinicStore(self._path, read_only=True)
+            store = self._local.store = WritingStore(self._path, read_only=True)
         return store
 
     def streams(self, _request: Request) -> Response:
@@ -120,11 +131,13 @@ class _Api:
         """One row."""
         stream, key = request.path_params["stream"], request.path_params["key"]
         self._must_exist(stream)
-        found = self._store.row(stream, key)
+        found = self._store.served(stream, key)
         if found is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, "no such row")
-        body, deleted = found
-        return _json(orjson.Fragment(body), HTTPStatus.GONE if deleted else HTTPStatus.OK)
+        body, tag, deleted = found
+        answer = _json(orjson.Fragment(body), HTTPStatus.GONE if deleted else HTTPStatus.OK)
+        answer.headers["ETag"] = tag
+        return answer
 
     def _selection(self, request: Request) -> Selection:
         stream = request.path_params["stream"]
@@ -184,17 +197,17 @@ def _reading(key: str, endpoint: _Reader) -> _Reader:
     """``endpoint`` for whoever has the key; Starlette runs it in a thread."""
 
     def guarded(request: Request) -> Response:
-        _demand(request, "X-API-Key", key)
+        _demand(request, _API, key)
         return endpoint(request)
 
     return guarded
 
 
-def _writing(key: str, endpoint: _Writer) -> Callable[[Request], Awaitable[Response]]:
+def _writing(header: str, key: str, endpoint: _Writer) -> Callable[[Request], Awaitable[Response]]:
     """``endpoint`` with the request's JSON, for whoever has the key; in a thread as well."""
 
     async def guarded(request: Request) -> Response:
-        _demand(request, "X-Admin-Key", key)
+        _demand(request, header, key)
         text = await request.body()
         try:
             body = orjson.loads(text) if text else None

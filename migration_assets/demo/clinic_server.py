@@ -86,6 +86,10 @@ class Clinic:
         """Delete a row now: what is left is a tombstone."""
         self._ask("DELETE", _row_path(stream, key), self._admin)
 
+    def fail_writes(self, *faults: str) -> None:
+        """Have the next writes through ``/api`` go wrong, one after the other (``clinic_desk``)."""
+        self._ask("PUT", "/admin/faults", self._admin, list(faults))
+
     @property
     def _admin(self) -> dict[str, str]:
         return {"X-Admin-Key": self._admin_key}

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
+from migration_assets.demo.clinic_transaction import Transaction
+
 KEY_FIELDS = {
     "organizations": "organization_id",
     "practitioners": "practitioner_id",
@@ -184,7 +186,7 @@ class ClinicStore:
         loaded = 0
         packed = (_packed(*row) for row in rows)
         while chunk := list(islice(packed, _CHUNK)):
-            with _Transaction(self._connection):
+            with Transaction(self._connection):
                 self._connection.executemany(_INSERT, chunk)
             loaded += len(chunk)
         self._index()
@@ -213,7 +215,7 @@ class ClinicStore:
 
     def put(self, stream: str, key: str, body: Any, *, now: datetime) -> bool:
         """Write a row now; True if it is new. Every row that has this key is replaced by it."""
-        with _Transaction(self._connection):
+        with Transaction(self._connection):
             gone = self._connection.execute(
                 "DELETE FROM rows WHERE stream=? AND key=?", (stream, key)
             ).rowcount
@@ -233,7 +235,7 @@ class ClinicStore:
 
     def erase(self, stream: str, key: str) -> bool:
         """Remove a row without a trace, as many systems do; False if there is none."""
-        with _Transaction(self._connection):
+        with Transaction(self._connection):
             return bool(
                 self._connection.execute(
                     "DELETE FROM rows WHERE stream=? AND key=?", (stream, key)
@@ -314,19 +316,6 @@ class ClinicStore:
 
 
 _INSERT = "INSERT INTO rows (stream, key, updated_at, body) VALUES (?, ?, ?, ?)"
-
-
-class _Transaction:
-    """All or nothing, and writers one after the other."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        self._connection.execute("ROLLBACK" if kind else "COMMIT")
 
 
 def _packed(stream: str, key: str, updated_at: int, body: Any) -> tuple[str, str, int, bytes]:
