@@ -16,6 +16,7 @@ from migration_assets.manifest import account, landing, ownership, sweeps
 from migration_assets.manifest import leases as leasing
 from migration_assets.manifest import marks as marking
 from migration_assets.manifest.contents import Contents
+from migration_assets.manifest.cutovers import Cutovers
 from migration_assets.manifest.dead_letters import exceptions
 from migration_assets.manifest.decisions import Decisions
 from migration_assets.manifest.engine import reading
@@ -75,6 +76,7 @@ class Manifest:
         self.protection = protection(self._engine, self._read, self._now)
         self.holders = leasing.Holders(self._engine.begin, self._read.begin, self._now)
         self.switching = Switching(self._engine, self._read, self._now)
+        self.cutovers = Cutovers(self._engine, self._read, self._now)
         self.remapping = Remapping(self._engine.begin, self._read.begin)
         self.history = History(self._engine, self._read.begin, self._now)
         self.decisions = Decisions(self._engine, self._read, self._now)
