@@ -10,6 +10,7 @@ incremental   the pull since the marks, and the nightly one
 sweeps, reconciling, purging, redelivery, freshness  further jobs, schedules and checks
 metadata, checks  what is reported and claimed
 failing       what may be shown of an error, and whether to try again
+retries       retries that Dagster owes and does not start
 partitions, pools, keys, orphans
 
 Belongs here: how the pipeline is launched, watched and gated. Does not belong here: what it does

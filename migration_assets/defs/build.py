@@ -23,6 +23,7 @@ from migration_assets.defs.reconciling import (
     reconciling_check,
 )
 from migration_assets.defs.redelivery import redeliver_job
+from migration_assets.defs.retries import owed_retries_sensor
 from migration_assets.defs.specs import legacy_stream
 from migration_assets.defs.sweeps import sweep_job, sweep_schedule
 from migration_assets.mapping import Mapping
@@ -65,6 +66,7 @@ def build_definitions(
         sensors=[
             change_sensor(found, partitions, job, every_seconds=settings.poll_seconds),
             freshness_sensor(found),
+            owed_retries_sensor(),
         ],
         schedules=[
             nightly_schedule(found, partitions, job),

@@ -10,8 +10,10 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import dagster as dg
 import pytest
@@ -20,10 +22,12 @@ from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.auto_run_reexecution.auto_run_reexecution import (
     consume_new_runs_for_automatic_reexecution,
 )
+from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
 from dagster._daemon.backfill import execute_backfill_iteration
 from dagster_graphql.schema import create_schema
 
 from migration_assets.connections import Connections
+from migration_assets.defs.retries import PATIENCE, TIMES, owed_retries_sensor
 from migration_assets.manifest import State
 from migration_assets.settings import Settings
 from migration_assets_tests.legacy.legacy_server import Asked, LegacyServer, Reply, json_reply
@@ -166,6 +170,29 @@ class Dagster:
         tags = {"dagster/root_run_id": run.root_run_id or run.run_id}
         return list(self.instance.get_runs(dg.RunsFilter(tags=tags)))
 
+    def look(self) -> None:
+        """Have the daemon read which runs failed since it last looked, and retry them."""
+        list(EventLogConsumerDaemon().run_iteration(self.process))
+
+    def owed(self) -> str:
+        """What the sensor for owed retries says, once a failure is old enough for it."""
+        clock = lambda: dt.datetime.now(dt.UTC) + PATIENCE  # noqa: E731
+        later = replace(self.connections, clock=clock)
+        context = dg.build_sensor_context(self.instance, resources={"connections": later})
+        said = owed_retries_sensor()(context)
+        assert isinstance(said, dg.SkipReason)
+        return str(said.skip_message)
+
+    def children(self, run: dg.DagsterRun) -> list[dg.DagsterRun]:
+        """The runs that were started in the place of this one."""
+        tags = {"dagster/parent_run_id": run.run_id}
+        return list(self.instance.get_runs(dg.RunsFilter(tags=tags)))
+
+    def tags(self, run: dg.DagsterRun) -> dict[str, str]:
+        """The tags that a run has by now."""
+        found = self.instance.get_run_by_id(run.run_id)
+        return dict(found.tags) if found else {}
+
     def why(self, run: dg.DagsterRun) -> str:
         """What the failed step of a run says."""
         events = [each.dagster_event for each in self.instance.all_logs(run.run_id)]
@@ -268,6 +295,67 @@ def test_a_retry_that_then_meets_a_refusal_is_the_last(dagster: Dagster, clinic:
     (retry,) = dagster.retries(failed)
     assert retry.status is dg.DagsterRunStatus.FAILURE
     assert len(dagster.retries(retry)) == 1
+
+
+def test_a_failure_that_the_daemon_read_too_early_is_retried_all_the_same_and_once(
+    dagster: Dagster, clinic: Clinic
+) -> None:
+    """It reads of a failure once, and the event is written before the run's own state.
+
+    The run is marked to be retried for ever then, and its backfill waits as long.
+    """
+    dagster.look()  # from here on it reads what is new
+    storage = dagster.instance.run_storage
+    really = storage.handle_run_event
+
+    def looked_at(run_id: str, event: dg.DagsterEvent, *rest: Any) -> None:
+        if event.is_run_failure:
+            dagster.look()
+        really(run_id, event, *rest)
+
+    clinic.down_from = "2026-03"
+    with mock.patch.object(storage, "handle_run_event", looked_at):
+        (failed,) = dagster.backfill()
+    assert failed.is_complete_and_waiting_to_retry
+    dagster.look()
+    assert dagster.children(failed) == [], "Dagster does not start it by itself"
+    clinic.down_from = ""
+    assert failed.run_id in dagster.owed()
+    dagster.look()
+    (retry,) = dagster.children(failed)
+    assert retry.status is dg.DagsterRunStatus.SUCCESS
+    assert sum(dagster.states().values()) == 4
+    assert "has started" in dagster.owed()
+    dagster.instance.report_run_failed(failed)
+    dagster.look()
+    assert len(dagster.children(failed)) == 1, "said once more, it is not tried once more"
+
+
+def test_a_retry_that_could_not_be_started_is_asked_for_again_but_not_for_ever(
+    dagster: Dagster, clinic: Clinic
+) -> None:
+    """The code server did not answer at that moment: Dagster gives the retry up for good."""
+    dagster.look()
+    clinic.down_from = "2026-03"
+    (failed,) = dagster.backfill()
+    with mock.patch.object(type(dagster.instance), "create_reexecuted_run", side_effect=OSError):
+        dagster.look()
+        assert dagster.tags(failed)["dagster/will_retry"] == "false"
+        for _ in range(TIMES):
+            assert failed.run_id in dagster.owed()
+            dagster.look()
+        assert "has started" in dagster.owed()
+    assert dagster.children(failed) == []
+
+
+def test_a_failure_that_is_not_to_be_retried_is_not_said_again(
+    dagster: Dagster, clinic: Clinic
+) -> None:
+    dagster.look()
+    clinic.down_from, clinic.status = "2026-02", 405
+    (failed,) = dagster.backfill()
+    dagster.look()
+    assert failed.run_id not in dagster.owed()
 
 
 def test_a_backfill_in_several_runs_covers_every_partition_once(tmp_path: Path) -> None:

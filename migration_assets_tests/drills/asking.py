@@ -146,7 +146,27 @@ class Asked:
             children = (each for each in self.runs() if each.parent_run_id == run_id)
             return next((each.run_id for each in children), None)
 
-        return until(found, "the run is tried again", seconds)
+        try:
+            return until(found, "the run is tried again", seconds)
+        except AssertionError:
+            run = self.instance.get_run_by_id(run_id)
+            raise AssertionError(
+                f"{run_id} is not tried again; {run and dict(run.tags)}\n{self.told(run_id)}"
+            ) from None
+
+    def told(self, run_id: str) -> str:
+        """A run's events, with when they were written."""
+        return "\n".join(
+            f"{each.timestamp:.3f} {each.dagster_event_type} {each.message}"
+            for each in self.instance.all_logs(run_id)
+        )
+
+    def handed_over(self, run_id: str) -> None:
+        """Wait until the launcher has given a run to the broker, and writes nothing of it more."""
+        until(
+            lambda: "has been forwarded to the broker" in self.told(run_id),
+            "the run is handed over",
+        )
 
     def assert_nothing_is_held(self) -> None:
         """No pool slot is taken, by the dead or the living."""
