@@ -180,6 +180,7 @@ def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Wo
             # An organization that waited for its parent, which came in this very pass.
             if worked.open or not run.manifest.release_awaiting(mapping.stream):
                 break
+    run.manifest.remapping.moves.note()
     worked.bundles = deliverer.bundles_sent
     worked.groups_apart = deliverer.groups_sent_apart
     if worked.open:

@@ -22,6 +22,7 @@ from migration_assets.manifest.decisions import Decisions
 from migration_assets.manifest.engine import reading
 from migration_assets.manifest.finished import Finished
 from migration_assets.manifest.history import History
+from migration_assets.manifest.inbox import Inbox
 from migration_assets.manifest.leases import Lease
 from migration_assets.manifest.likenesses import Likenesses
 from migration_assets.manifest.open_work import OpenWork, open_work
@@ -49,6 +50,7 @@ from migration_assets.manifest.schema import runs
 from migration_assets.manifest.shared_limits import Ledger, RequestsMade, take_turn
 from migration_assets.manifest.switching import Switching
 from migration_assets.manifest.tallies import Tallies, fold
+from migration_assets.manifest.waiting import Waiting
 
 Clock = Callable[[], datetime]
 
@@ -77,6 +79,7 @@ class Manifest:
         self.holders = leasing.Holders(self._engine.begin, self._read.begin, self._now)
         self.switching = Switching(self._engine, self._read, self._now)
         self.cutovers = Cutovers(self._engine, self._read, self._now)
+        self.waiting = Waiting(self._read.begin)
         self.remapping = Remapping(self._engine.begin, self._read.begin)
         self.history = History(self._engine, self._read.begin, self._now)
         self.decisions = Decisions(self._engine, self._read, self._now)
@@ -84,6 +87,7 @@ class Manifest:
         self.tallies = Tallies(self._engine.begin, self._read.begin)
         self.pauses = Pauses(self._engine, self._read, self._now)
         self.reconciliations = Reconciliations(self._engine.begin, self._read.begin)
+        self.inbox = Inbox(self._engine, self._read, self._now)
 
     def close(self) -> None:
         """Give back the connections."""

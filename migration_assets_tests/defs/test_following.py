@@ -12,15 +12,19 @@ import pytest
 from migration_assets.connections import Connections
 from migration_assets.defs.back_off import BackOff, read_back_off, rest_after
 from migration_assets.defs.failing import RETRY
+from migration_assets.defs.following import Tick, dwell
 from migration_assets.defs.incremental import JOB
 from migration_assets.defs.keys import asset_key, stream_key
+from migration_assets.defs.partitions import change_time_partitions
 from migration_assets.defs.probing import ALL_SECONDS, can_be_asked, probe, seconds_between
 from migration_assets.errors import Transient
-from migration_assets.legacy import PulledPage, Source, load_description
+from migration_assets.fhir.identifiers import identifier_system
+from migration_assets.legacy import PulledPage, PulledRow, Source, load_description
 from migration_assets.legacy.description.http import Limit
-from migration_assets.manifest import Alongside
+from migration_assets.manifest import Alongside, Settlement, State, token
 from migration_assets.settings import Settings
 from migration_assets.steps.polling import note_current
+from migration_assets.steps.resolution import AWAITING
 from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.defs.test_assets import (
@@ -276,7 +280,85 @@ def test_what_a_failed_pull_left_is_pulled_although_the_source_is_quiet(
     ticks.cursor = state.write()
     assert ticks.types() == set()
     clock.now += timedelta(minutes=2)
+    assert ticks.types() == {"Patient"}
+
+
+def test_who_waits_for_what_changed_is_pulled_with_it_and_nobody_else(
+    ticks: Ticks, connections: ScriptedConnections, source: Flaky
+) -> None:
+    """A run of all types took three times as long; one of the changed alone left them waiting."""
+    seed(connections, *STREAMS)
+    source.put("organizations", "O1", at=AFTER_NOW)
+    assert ticks.types() == {"Organization"}
+    with connections.manifest() as manifest:
+        run = manifest.start_run("awaits", pipeline_version="1")
+        row = PulledRow("P1", {"id": "P1"}, NOW, deleted=False, problem=None)
+        manifest.land("patients", [row], run_id=run, reopen=False)
+        (unit,) = manifest.pending_units("patients")
+        awaited = token("Organization", identifier_system("Organization"), "O1")
+        held = Settlement(
+            unit_id=unit.id,
+            revision=unit.revision,
+            state=State.QUARANTINED,
+            reason=AWAITING,
+            awaiting=awaited,
+            mapping_version="1.0.0",
+        )
+        manifest.settle([held], run_id=run)
     assert ticks.types() == {"Organization", "Patient"}
+
+
+class Patience:
+    """A clock that passes while somebody sleeps; ``third`` happens at the third sleep."""
+
+    def __init__(self, third: Callable[[], None] = lambda: None) -> None:
+        self.slept: list[float] = []
+        self._third = third
+
+    def monotonic(self) -> float:
+        """What was slept so far."""
+        return sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        """Let it pass."""
+        self.slept.append(seconds)
+        if len(self.slept) == 3:
+            self._third()
+
+
+def _look(
+    connections: Connections, instance: dg.DagsterInstance, patience: Patience
+) -> dg.SensorResult:
+    made = definitions(connections)
+    context = dg.build_sensor_context(instance=instance, definitions=made)
+    tick = Tick(
+        context, connections, list(MAPPINGS.values()), change_time_partitions(connections.settings)
+    )
+    return tick.look_for(dwell(instance), 2, monotonic=patience.monotonic, sleep=patience.sleep)
+
+
+def test_a_tick_looks_on_where_sensors_have_threads_of_their_own(
+    connections: ScriptedConnections, source: Flaky, tmp_path: Path
+) -> None:
+    """The daemon starts ticks five seconds apart at best, which was half of the way to Medplum."""
+    seed(connections, *STREAMS)
+    threads = {"sensors": {"use_threads": True, "num_workers": 2}}
+    with dg.instance_for_test(overrides=threads, temp_dir=str(tmp_path)) as threaded:
+        quiet = Patience()
+        assert not _look(connections, threaded, quiet).run_requests
+        assert quiet.slept == [2] * 14, "it ends long before Dagster would end it, at 60 s"
+        busy = Patience(lambda: source.put("patients", "P1", at=AFTER_NOW))
+        assert _look(connections, threaded, busy).run_requests
+        assert busy.slept == [2, 2, 2]
+
+
+def test_a_tick_looks_once_where_other_sensors_wait_for_it(
+    connections: ScriptedConnections, instance: dg.DagsterInstance
+) -> None:
+    seed(connections, *STREAMS)
+    quiet = Patience()
+    assert not _look(connections, instance, quiet).run_requests
+    assert quiet.slept == []
 
 
 def test_an_unexpected_error_names_no_patient_in_the_tick(
