@@ -122,6 +122,7 @@ def land(
     slack, began = alongside.slack // _MICROSECOND, _began(connection, alongside.sweep)
     seals = seals_of(connection)
     candidates = _candidates(rows)
+    by = None if alongside.events else run_id  # of events, the later is the newer
     take_turns(connection, stream)
     seals.refuse_strange(last_hash(connection))
     stored = stored_units(connection, stream, [each.key for each in candidates])
@@ -147,9 +148,9 @@ def land(
             if again or known.state not in _FINAL:
                 restored += row_again(each, known, seals)
             (reopened if again else seen).append(known.id)
-        elif older(each, known, now=now, slack=slack, began=began) or outlived(each, known, run_id):
+        elif older(each, known, now=now, slack=slack, began=began) or outlived(each, known, by):
             stale.append(known.id)
-        elif collides(each, known, run_id):
+        elif collides(each, known, by):
             updates.append({"unit": known.id, "revision": known.revision} | collided(known))
             inserts.extend(_second(connection, each, stream, seals))
         else:
@@ -194,6 +195,11 @@ def unseen(connection: sa.Connection, stream: str, rows: Iterable[LandingRow]) -
     return sum(
         each.key not in stored or not each.stands_as(stored[each.key]) for each in candidates
     )
+
+
+def keys_of(rows: Iterable[LandingRow]) -> list[str]:
+    """The keys under which rows land."""
+    return [each.key for each in _candidates(rows)]
 
 
 def _candidates(rows: Iterable[LandingRow]) -> list[_Candidate]:

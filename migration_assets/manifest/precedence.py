@@ -38,7 +38,7 @@ def older(each: Served, known: Any, *, now: int, slack: int, began: int | None) 
     )
 
 
-def collides(each: Served, known: Any, run_id: int) -> bool:
+def collides(each: Served, known: Any, run_id: int | None) -> bool:
     """Whether the key has other content that this run served, or that already collided with it.
 
     Of the same change time: nothing says which of the two is newer. A tombstone collides with
@@ -50,7 +50,7 @@ def collides(each: Served, known: Any, run_id: int) -> bool:
     return bool(met and known.changed_at == each.changed_at)
 
 
-def outlived(each: Served, known: Any, run_id: int) -> bool:
+def outlived(each: Served, known: Any, run_id: int | None) -> bool:
     """Whether this run served the row's tombstone already, of the same change time."""
     return bool(
         known.deleted

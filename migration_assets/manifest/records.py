@@ -71,7 +71,8 @@ class Alongside:
     clock stands in the future, everything until then would go unread. ``seed`` sets it if there is
     none yet. ``window`` is a partition pulled to its end, and the rows it held. ``parents`` were
     read from the beginning. ``sweep`` is the sweep that saw the rows. ``slack`` is by how much the
-    source's change times may be misread: zone-less ones of the hour that clocks repeat.
+    source's change times may be misread: zone-less ones of the hour that clocks repeat. ``events``
+    came one after another: of two rows with one change time the later is the newer.
     """
 
     mark: datetime | None = None
@@ -80,6 +81,7 @@ class Alongside:
     parents: tuple[str, ...] = ()
     sweep: int | None = None
     slack: timedelta = timedelta(0)
+    events: bool = False
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ targets = sa.Table(
     sa.Column("overwrites", sa.Text),  # version of an edit that a person lets us write over
     sa.Column("deleted", sa.Boolean, nullable=False),
     sa.Column("confirmed_at", sa.BigInteger),
+    sa.Column("as_of", sa.BigInteger),  # when what was confirmed had changed (``Unit.as_of``)
 )
 
 sa.Index(
