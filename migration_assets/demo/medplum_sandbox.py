@@ -95,9 +95,14 @@ class Sandbox:
     def change(self, **settings: bool | float) -> dict[str, Any]:
         """Changes quota_per_minute, transactions, strict, token_lifetime_seconds as it runs.
 
-        Also write_ms and search_ms: how long a write takes, and a search per 20 identifiers.
+        Also write_ms and search_ms: how long a write takes, and a search per 20 identifiers; and
+        bots and bot_concurrency: the project's feature, and how many Bots may run at once.
         """
         return self._ask("POST", "settings", settings)
+
+    def give_bots(self, **secrets: str) -> None:
+        """The project's secrets, which Bots get with each execution, instead of those before."""
+        self._ask("POST", "secrets", secrets)
 
     def misbehave(self, *faults: Fault, seed: int = 0) -> None:
         """Gives these faults from now on, instead of those before; the same for the same seed."""

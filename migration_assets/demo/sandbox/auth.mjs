@@ -48,6 +48,11 @@ export class Auth {
     return id === this.clientId && same(secret ?? '', this.clientSecret);
   }
 
+  /** A token for a Bot: it runs as the one client that there is. */
+  tokenOfBot() {
+    return this.#grant('openid').access_token;
+  }
+
   introspect(token) {
     const claims = this.#active(token);
     return claims ? { active: true, ...claims } : { active: false };

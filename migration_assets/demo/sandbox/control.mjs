@@ -11,11 +11,14 @@ const SETTINGS = {
   // How long a write takes, and a search per 20 identifiers: no time at all unless somebody measures against it.
   write_ms: (value) => Number.isFinite(value) && value >= 0,
   search_ms: (value) => Number.isFinite(value) && value >= 0,
+  bots: (value) => typeof value === 'boolean',
+  bot_concurrency: (value) => Number.isInteger(value) && value >= 0,
 };
 
 /**
  * Answers a control request: stats, settings (POST, a partial object), faults (POST, a plan; {} for none), idle (POST,
- * answered when no request is being served), advance (POST, { seconds } for the quota windows), reset and refill (POST).
+ * answered when no request is being served), secrets (POST, the Bots': texts by name), advance (POST, { seconds } for
+ * the quota windows), reset and refill (POST).
  */
 export async function serveControl(sandbox, request, response, name) {
   if (!LOOPBACK.has(request.socket.remoteAddress)) {
@@ -24,6 +27,8 @@ export async function serveControl(sandbox, request, response, name) {
     sendJson(response, 200, sandbox.stats());
   } else if (request.method === 'POST' && name === 'settings') {
     await change(request, response, (wanted) => changeSettings(sandbox, wanted));
+  } else if (request.method === 'POST' && name === 'secrets') {
+    await change(request, response, (wanted) => changeSecrets(sandbox, wanted));
   } else if (request.method === 'POST' && name === 'faults') {
     await change(request, response, (wanted) => sandbox.faults.use(wanted));
   } else if (request.method === 'POST' && name === 'idle') {
@@ -38,7 +43,7 @@ export async function serveControl(sandbox, request, response, name) {
     sandbox.reset();
     sendJson(response, 200, { ok: true });
   } else {
-    sendJson(response, 404, { error: 'GET stats; POST settings, faults, idle, advance, refill or reset.' });
+    sendJson(response, 404, { error: 'GET stats; POST settings, secrets, faults, idle, advance, refill or reset.' });
   }
 }
 
@@ -59,6 +64,16 @@ function changeSettings(sandbox, wanted) {
     throw new Error(`Unknown or unusable setting: ${wrong.join(', ')}. Known: ${known}.`);
   }
   return sandbox.change(wanted);
+}
+
+function changeSecrets(sandbox, wanted) {
+  const wrong = Object.keys(wanted).filter((name) => typeof wanted[name] !== 'string');
+  if (wrong.length > 0) {
+    throw new Error(`Secrets are texts by name; these are none: ${wrong.join(', ')}.`);
+  }
+  sandbox.fhir.bots.secrets = Object.fromEntries(
+    Object.entries(wanted).map(([name, valueString]) => [name, { name, valueString }])
+  );
 }
 
 function advance(sandbox, { seconds }) {

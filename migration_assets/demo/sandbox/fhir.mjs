@@ -6,6 +6,7 @@
  * `#serveRoute`, when the body has been read and nothing has been done.
  */
 import { allOk, badRequest, created, forbidden, generateId, normalizeOperationOutcome, stringify, unauthorized, validateResource } from '@medplum/core';
+import { botCall, Bots } from './bots.mjs';
 import { JOB_BODY_LIMIT, Jobs, PatientAccount, jobOf, wantsJob } from './jobs.mjs';
 import { FaultyRouter, Misbehaviour } from './misbehaviour.mjs';
 import { notInSandbox, refuse } from './outcomes.mjs';
@@ -36,6 +37,7 @@ export class FhirEndpoint {
     Object.assign(this, { store, binaries, auth, points, statistics, settings, faults, baseUrl });
     this.fhirUrl = `${baseUrl}fhir/R4/`;
     this.jobs = new Jobs(this.fhirUrl);
+    this.bots = new Bots(this);
     this.router = new FaultyRouter();
     this.router.add('POST', ':resourceType/$validate', async ({ body }) => {
       validateResource(body);
@@ -70,6 +72,10 @@ export class FhirEndpoint {
       }
       if (jobOf(path)) {
         this.#serveJob(request, response, jobOf(path));
+        return;
+      }
+      if (botCall(path)) {
+        await this.#serveBot(request, response, path);
         return;
       }
       const [, id, rest] = /^\/Binary(?:\/([^/?]+))?(?:\?|$)(.*)/.exec(path) ?? [undefined, undefined, undefined];
@@ -134,6 +140,29 @@ export class FhirEndpoint {
     done.finally(() => this.#open.delete(done));
     response.setHeader('Content-Location', url);
     return [outcome];
+  }
+
+  /** Out of turn: a Bot may ask this server while it runs. */
+  async #serveBot(request, response, path) {
+    const bytes = await readBody(request);
+    const isText = (request.headers['content-type'] ?? '').startsWith('text/plain');
+    const body = isText ? bytes.toString('utf8') : parseBody(request, bytes);
+    const account = new Account(this.points, 'fhirInteractions');
+    const misbehaviour = this.#misbehaviour(request, response, path, body);
+    let answer;
+    try {
+      if (await misbehaviour.begin({ account, auth: this.auth })) {
+        return;
+      }
+      answer = await this.bots.serve(botCall(path), { request, body }, this.#repository(account, misbehaviour));
+    } finally {
+      this.#account(response, account);
+    }
+    if (Array.isArray(answer)) {
+      sendFhir(request, response, answer, this);
+    } else {
+      send(response, answer.status, answer.body, answer.headers);
+    }
   }
 
   #serveJob(request, response, id) {

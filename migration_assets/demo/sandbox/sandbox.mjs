@@ -16,7 +16,9 @@ import { parseForm, readBody, sendFhir, sendJson, sendNoSuchPage, sendText } fro
 
 const REQUESTS_PER_MINUTE = 60_000;
 const LOGINS_PER_MINUTE = 160;
-const NO_STATISTICS = { requests: 0, logins: 0, unchanged: 0, points: 0 };
+const NO_STATISTICS = { requests: 0, logins: 0, unchanged: 0, points: 0, executions: 0 };
+/** What a project or a server lets Bots do; so many at once, as an account's Lambdas. */
+const BOTS = { bots: true, bot_concurrency: 100 };
 
 export class Sandbox {
   #skippedMs = 0;
@@ -28,7 +30,7 @@ export class Sandbox {
     const { client_id: clientId, client_secret: clientSecret, state_folder: folder } = options;
     const { quota_per_minute, token_lifetime_seconds, transactions, strict } = options;
     this.baseUrl = baseUrl;
-    this.settings = { quota_per_minute, token_lifetime_seconds, transactions, strict, write_ms: 0, search_ms: 0 };
+    this.settings = { quota_per_minute, token_lifetime_seconds, transactions, strict, write_ms: 0, search_ms: 0, ...BOTS };
     this.statistics = { ...NO_STATISTICS };
     this.store = new Store(folder ? new Journal(folder) : NO_JOURNAL);
     this.binaries = new Binaries(folder);
@@ -63,11 +65,12 @@ export class Sandbox {
 
   /** Numbers for the demo and the tests. `versions` and `deletes` count what was committed since the start. */
   stats() {
-    const { requests, logins, unchanged, points } = this.statistics;
+    const { requests, logins, unchanged, points, executions } = this.statistics;
     const { versions, deletes } = this.store.committed;
     const resources = this.store.counts();
     const { given: faults } = this.faults;
-    return { resources, requests, logins, versions, unchanged, deletes, points, faults, settings: this.settings };
+    const done = { requests, logins, versions, unchanged, deletes, points, executions, faults };
+    return { resources, ...done, settings: this.settings };
   }
 
   change(settings) {
@@ -92,12 +95,14 @@ export class Sandbox {
     this.store.clear();
     this.store.committed = { versions: 0, deletes: 0 };
     this.binaries.clear();
+    this.fhir.bots.close();
     Object.assign(this.statistics, NO_STATISTICS);
     this.faults.given = {};
     this.refill();
   }
 
   close() {
+    this.fhir.bots.close();
     this.store.close();
   }
 
