@@ -204,7 +204,8 @@ class Settings(BaseSettings):
         3600,
         ge=60,
         alias="MIGRATION_FRESH_SECONDS",
-        description="how long ago a stream may have been asked for news before its check fails",
+        description="how long ago a stream may have been asked for news before its check fails; "
+        "a description's fresh_seconds goes before",
     )
     demo_home: Path | None = Field(
         None,

@@ -73,6 +73,8 @@ class Lag:
     seconds: int
     worst_seconds: int
     watched_since: datetime
+    allowed_seconds: int | None = None
+    """What the stream's description says of it; None: as for every stream."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,13 +184,14 @@ def _followed(kind: str, evidence: Evidence, bounds: Bounds) -> tuple[Point, ...
         said = "the source was never asked for all its news"
         points.append(_unproved(said, "turn on the sensor legacy_changes"))
     else:
+        allowed = lag.allowed_seconds or bounds.lag_seconds
         points.append(
             Point(
-                max(lag.seconds, lag.worst_seconds) <= bounds.lag_seconds
-                and lag.watched_since <= begin,
+                max(lag.seconds, lag.worst_seconds) <= allowed and lag.watched_since <= begin,
                 f"lag is {lag.seconds:,} s, {lag.worst_seconds:,} s at worst in {bounds.days} days "
-                f"({bounds.lag_seconds:,} s may be), watched since {_minute(lag.watched_since)}",
-                "keep the sensor legacy_changes on; MIGRATION_FRESH_SECONDS is the bound",
+                f"({allowed:,} s may be), watched since {_minute(lag.watched_since)}",
+                "keep the sensor legacy_changes on; the bound is MIGRATION_FRESH_SECONDS, or the "
+                "stream's fresh_seconds",
             )
         )
     points += [_drift(each, bounds, begin) for each in evidence.comparisons]

@@ -79,7 +79,7 @@ def evidence(witnesses: Witnesses, mapping: Mapping[Any]) -> Evidence:
         )
         if phase is Phase.DUAL_WRITE
         else None,
-        lag=_lag(manifest, mapping.stream, now, begin) if phase is Phase.READ else None,
+        lag=_lag(witnesses, mapping.stream, now, begin) if phase is Phase.READ else None,
         legacy_edits=legacy_edits(witnesses, mapping, begin) if phase is Phase.WRITE else None,
     )
 
@@ -139,11 +139,15 @@ def _share(each: Reconciliation) -> float:
     return sum(each.counts.values()) / max(1, each.expected, each.found)
 
 
-def _lag(manifest: Manifest, stream: str, now: datetime, begin: datetime) -> Lag | None:
+def _lag(witnesses: Witnesses, stream: str, now: datetime, begin: datetime) -> Lag | None:
+    manifest, source = witnesses.manifest, witnesses.source
     until, late = current_until(manifest, stream), lateness(manifest, stream, begin)
     if until is None or late is None:
         return None
     seconds = max(0, int((now - until).total_seconds()))
     return Lag(
-        seconds=seconds, worst_seconds=int(late.worst.total_seconds()), watched_since=late.since
+        seconds=seconds,
+        worst_seconds=int(late.worst.total_seconds()),
+        watched_since=late.since,
+        allowed_seconds=source.stream(stream).fresh_seconds if source is not None else None,
     )

@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import dagster as dg
 import pytest
+import yaml
 
 from migration_assets.defs.freshness import FRESH
 from migration_assets.defs.keys import asset_key
-from migration_assets_tests.defs.small_clinic import SmallClinic, commands, numbers
+from migration_assets_tests.defs.small_clinic import PACKAGE, SmallClinic, commands, numbers
 
 HOURS = timedelta(hours=2)
 
@@ -26,6 +27,40 @@ def test_a_quiet_source_is_fresh_as_long_as_it_is_asked(clinic: SmallClinic) -> 
     fresh = clinic.check("Patient", FRESH)
     assert fresh.passed
     assert numbers(fresh.metadata)["mark_age_seconds"] >= HOURS.total_seconds()
+
+
+def test_a_stream_that_only_the_nights_read_is_late_by_its_own_measure(clinic: SmallClinic) -> None:
+    """By one bound for all, it is red every day, or the others are late without a word."""
+    text = (PACKAGE / "demo" / "clinic.yaml").read_text()
+    described = yaml.safe_load(text)
+    streams = {each["name"]: each for each in described["streams"]}
+    streams["organizations"]["fresh_seconds"] = 26 * 3600
+    (clinic.folder / "source.yaml").write_text(yaml.safe_dump(described))
+    clinic.setting("MIGRATION_SOURCE", clinic.folder / "source.yaml")
+    clinic.run()
+    clinic.ahead = HOURS
+    nightly, other = clinic.check("Organization", FRESH), clinic.check("Patient", FRESH)
+    assert (nightly.passed, other.passed) == (True, False)
+    assert numbers(nightly.metadata).get("recovery") == "none needed"
+    assert numbers(other.metadata)["allowed_seconds"] == 3600
+    clinic.ahead = timedelta(hours=27)
+    assert not clinic.check("Organization", FRESH).passed
+
+
+def test_the_sensor_is_on_by_itself_and_opens_nothing_where_nothing_is_set(
+    clinic: SmallClinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alarm with a switch of its own is off where the following is; an empty home stays so."""
+    sensor = clinic.definitions.resolve_sensor_def("freshness")
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    monkeypatch.delenv("MIGRATION_SOURCE")
+    clinic.setting("MIGRATION_MANIFEST_URL", f"sqlite:///{clinic.folder / 'never.db'}")
+    context = dg.build_sensor_context(
+        instance=clinic.instance, resources={"connections": clinic.connections}
+    )
+    said = clinic.definitions.resolve_sensor_def("freshness")(context)
+    assert isinstance(said, dg.SkipReason)
+    assert not (clinic.folder / "never.db").exists()
 
 
 def test_a_backfill_of_what_was_pulled_before_makes_nothing_fresh(clinic: SmallClinic) -> None:

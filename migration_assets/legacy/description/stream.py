@@ -109,6 +109,9 @@ class Template(Described):
 
     ``sweep`` promises that the stream is also read in full regularly, which heals what paging may
     miss until then. It starts nothing: the schedule ``nightly_sweep``, switched on, keeps it.
+
+    ``fresh_seconds`` is how long ago the stream may have been read to its end before it counts as
+    late: more for one that only the schedules read. Without it, ``MIGRATION_FRESH_SECONDS`` is.
     """
 
     path: str | None = None
@@ -136,6 +139,7 @@ class Template(Described):
     parent: Parent | None = None
     queue: QueueDescription | None = None
     sweep: bool = False
+    fresh_seconds: Annotated[int, Field(ge=60)] | None = None
     max_pages: Annotated[int, Field(ge=1)] = 100_000
 
     @field_validator("path", "detail", "confirm")
