@@ -49,6 +49,7 @@ def several_machines(folder: Path, *, patients: int, months: int) -> Iterator[In
         "DAGSTER_PG_URL": f"postgresql+psycopg2://{at}",
         "CELERY_BROKER_URL": REDIS,
         "CELERY_RESULT_BACKEND": f"db+postgresql+psycopg2://{at}",
+        "MIGRATION_POLL_SECONDS": "2",  # as migration.env.example has it
         "MIGRATION_MANIFEST_URL": f"postgresql://{at}?options=-csearch_path%3Dmigration",
     }
     with psycopg.connect(f"{POSTGRES}/postgres", autocommit=True) as admin:
