@@ -135,6 +135,8 @@ def land(
     restored: list[dict[str, Any]] = []
     for each in candidates:
         known = stored.get(each.key)
+        if known is not None and alongside.events and each.deleted and each.changed_at is None:
+            each.changed_at = known.changed_at  # a key alone ends the version that is on account
         if each.key in decided:
             seen.append(decided[each.key])
         elif known is None:
@@ -200,6 +202,15 @@ def unseen(connection: sa.Connection, stream: str, rows: Iterable[LandingRow]) -
 def keys_of(rows: Iterable[LandingRow]) -> list[str]:
     """The keys under which rows land."""
     return [each.key for each in _candidates(rows)]
+
+
+def standing(connection: sa.Connection, stream: str, rows: Iterable[LandingRow]) -> set[str]:
+    """Keys of those of ``rows`` that are on account just as they are."""
+    candidates = _candidates(rows)
+    stored = stored_units(connection, stream, [each.key for each in candidates])
+    return {
+        each.key for each in candidates if each.key in stored and each.stands_as(stored[each.key])
+    }
 
 
 def _candidates(rows: Iterable[LandingRow]) -> list[_Candidate]:

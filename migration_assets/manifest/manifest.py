@@ -51,6 +51,7 @@ from migration_assets.manifest.shared_limits import Ledger, RequestsMade, take_t
 from migration_assets.manifest.switching import Switching
 from migration_assets.manifest.tallies import Tallies, fold
 from migration_assets.manifest.waiting import Waiting
+from migration_assets.manifest.write_backs import WriteBacks
 
 Clock = Callable[[], datetime]
 
@@ -87,6 +88,7 @@ class Manifest:
         self.tallies = Tallies(self._engine.begin, self._read.begin)
         self.pauses = Pauses(self._engine, self._read, self._now)
         self.reconciliations = Reconciliations(self._engine.begin, self._read.begin)
+        self.write_backs = WriteBacks(self._engine, self._read, self._now)
         self.inbox = Inbox(self._engine, self._read, self._now)
 
     def close(self) -> None:
