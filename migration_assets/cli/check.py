@@ -9,7 +9,7 @@ import typer
 from migration_assets.adoption import Adoption
 from migration_assets.cli.check_protection import protection
 from migration_assets.cli.check_side_effects import side_effects
-from migration_assets.cli.check_streams import stream_findings
+from migration_assets.cli.check_streams import PATIENCE, impatient, stream_findings
 from migration_assets.cli.findings import Finding, print_finding, tried
 from migration_assets.cli.output import console, print_json
 from migration_assets.connections import Connections, mappings_of
@@ -26,13 +26,18 @@ def check(
         list[str] | None, typer.Argument(metavar="[STREAM]...", help="Only these streams.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,  # noqa: FBT002 - typer's way
+    patience: Annotated[
+        float,
+        typer.Option(min=0.1, max=3600, metavar="SECONDS", help="For each answer of the source."),
+    ] = PATIENCE,
 ) -> None:
     """Check settings, mappings, source, account and Medplum. Writes nothing; exit 1: a failure.
 
-    Of each stream one page is asked for: its size, order, ties, zone, precision, total, clock.
+    Of each stream one page is asked for, once: its size, order, ties, zone, precision, total,
+    clock. Streams behind ones that used up the time without an answer are not asked.
     """
     findings: list[Finding] = []
-    for each in findings_of_everything(streams or ()):
+    for each in findings_of_everything(streams or (), patience=patience):
         findings.append(each)
         if not as_json:
             print_finding(each)
@@ -45,7 +50,9 @@ def check(
         raise typer.Exit(1)
 
 
-def findings_of_everything(only: Sequence[str] = ()) -> Iterator[Finding]:
+def findings_of_everything(
+    only: Sequence[str] = (), *, patience: float = PATIENCE
+) -> Iterator[Finding]:
     """Every check, in an order in which the first failure explains the later ones.
 
     With ``only`` those that the named streams need.
@@ -71,12 +78,15 @@ def findings_of_everything(only: Sequence[str] = ()) -> Iterator[Finding]:
         if manifest is not None and not only:
             yield from protection(manifest, settings)
         puller, said = tried(
-            "source description", lambda: connections.puller(manifest), lambda _: "read"
+            "source description",
+            lambda: impatient(connections, patience).puller(manifest),
+            lambda _: "read",
         )
         yield said
         if puller is not None and (mappings is not None or only):
             source = connections.source()
-            yield from stream_findings(source, puller, (mappings or {}).values(), only)
+            found = (mappings or {}).values()
+            yield from stream_findings(source, puller, found, only, patience=patience)
         if not only:
             yield from _medplum(connections, manifest, mappings or {})
 

@@ -2,25 +2,35 @@
 
 Belongs here: asking for the page, mapping its rows in memory, and telling it in few words. Does
 not belong here: what a page shows (``legacy.inspection``). Nothing of a row is told but counts.
+
+Somebody sits and waits: a stream is asked once, with the patience that was asked for, and streams
+that do not answer use up a few times that patience together, not for each of them.
 """
 
 import datetime as dt
 import itertools
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from migration_assets.cli.findings import Finding, tried
+from migration_assets.connections import Connections
+from migration_assets.errors import Transient
 from migration_assets.legacy import PulledPage, PulledRow, Puller, Source, Stream
+from migration_assets.legacy.asking_otherwise import hurried
 from migration_assets.legacy.inspection import carries_zoneless_times, inspect
 from migration_assets.legacy.suspicions import Seen
 from migration_assets.mapping import Mapping
 from migration_assets.steps.preparation import preview
 
+PATIENCE = 20.0
+"""Seconds for an answer; a first page of a slow API takes ten."""
+_SILENT = 3
+"""How many patiences are spent on streams that do not answer where others do."""
 _LATELY = dt.timedelta(days=2)  # the newest times say most about their zone
 
 
@@ -34,14 +44,47 @@ class _Looked:
     seconds: float
 
 
+def impatient(connections: Connections, patience: float) -> Connections:
+    """Connections whose source is asked once, and waited for no longer than that."""
+
+    def briefly(seconds: float) -> None:
+        if seconds > patience:
+            raise Transient(
+                f"The source's limits leave no request for {seconds:.0f} s; others use them up. "
+                "Check again then, or give more time with --patience."
+            )
+        connections.sleep(seconds)
+
+    return replace(
+        connections,
+        asking=lambda source: hurried(connections.asking(source), deadline=patience, read=patience),
+        sleep=briefly,
+    )
+
+
 def stream_findings(
-    source: Source, puller: Puller, mappings: Iterable[Mapping[Any]], only: Sequence[str]
+    source: Source,
+    puller: Puller,
+    mappings: Iterable[Mapping[Any]],
+    only: Sequence[str],
+    *,
+    patience: float = PATIENCE,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[Finding]:
     """A finding for each mapping's stream, or for each of ``only``, mapped or not."""
     by_stream = {mapping.stream: mapping for mapping in mappings}
+    in_vain, answers = 0.0, 0
     for name in only or by_stream:
         claim = f"stream {name}"
+        if in_vain >= patience * (_SILENT if answers else 1):
+            told = f"not asked: {in_vain:.0f} s went by without an answer from those before it. "
+            told += "Mend that first; where the source is only slow, give more with --patience."
+            yield Finding(claim, "failed", told)
+            continue
+        began = monotonic()
         looked, said = tried(claim, partial(_look, source, puller, name), lambda _: "")
+        answers += looked is not None
+        in_vain += 0.0 if looked is not None else monotonic() - began
         yield said if looked is None else _finding(claim, looked, by_stream.get(name))
 
 

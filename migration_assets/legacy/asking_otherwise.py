@@ -60,12 +60,15 @@ def with_record_range(
     )
 
 
-def hurried(source: Source, *, deadline: float) -> Source:
-    """The source asked with little patience: one try, and ``deadline`` seconds for an answer."""
+def hurried(source: Source, *, deadline: float, read: float = _READ) -> Source:
+    """The source asked with little patience: one try, and ``deadline`` seconds for an answer.
+
+    ``read`` is the longest silence within it.
+    """
     http = source.http
     hurry = {
         "timeout_connect": min(http.timeout_connect, _CONNECT),
-        "timeout_read": min(http.timeout_read, _READ),
+        "timeout_read": min(http.timeout_read, read),
         "deadline": min(http.deadline, deadline),
         "attempts": 1,
     }

@@ -1,6 +1,7 @@
 """What ``migration check STREAM`` shows of a source it asks over a socket, and never shows."""
 
 import datetime as dt
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from migration_assets_tests.cli.command import migration
 from migration_assets_tests.legacy.legacy_server import Asked, LegacyServer, Reply, json_reply
+from migration_assets_tests.legacy.raw_server import Serve, drips, raw_server
 
 DESCRIPTION = """
 name: clinic
@@ -131,3 +133,46 @@ def test_a_stream_whose_changes_cannot_be_asked_for_fails(
     ran = migration("check", "--json", "visits", folder=tmp_path, MIGRATION_SOURCE=source)
     assert ran.returncode == 1
     assert "400" in _seen(ran.stdout)["stream visits"]["told"]
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [None, drips(), drips(first=b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n[", piece=b" ")],
+    ids=["closed", "accepts and never answers", "answers byte by byte"],
+)
+def test_a_source_that_is_dead_is_told_in_the_time_that_a_person_waits(
+    serve: Serve | None, tmp_path: Path
+) -> None:
+    """Ten streams with six tries each were a hundred seconds and more, for one and the same."""
+    with raw_server(serve or drips()) as address:
+        url = f"http://{'127.0.0.1:1' if serve is None else address}/"
+        described = DESCRIPTION.format(url=url)
+        (tmp_path / "clinic.yaml").write_text(described)
+        words = ["check", "--json", "--patience", "0.5", *(f"s{number}" for number in range(10))]
+        began = time.monotonic()
+        ran = migration(*words, folder=tmp_path, MIGRATION_SOURCE="clinic.yaml")
+        seconds = time.monotonic() - began
+    assert ran.returncode == 1
+    told = [each for name, each in _seen(ran.stdout).items() if name.startswith("stream ")]
+    assert [each["verdict"] for each in told] == ["failed"] * 10
+    asked = [each for each in told if "not asked" not in each["told"]]
+    assert len(asked) == (10 if serve is None else 1)
+    assert seconds < 15, "most of it is the start of the program"
+
+
+def test_silent_streams_use_up_three_patiences_beside_one_that_answers(
+    legacy: LegacyServer, source: str, tmp_path: Path
+) -> None:
+    legacy.answers("/rooms", json_reply({"rows": []}))
+
+    def silent(_asked: Asked) -> Reply:
+        time.sleep(0.8)
+        return json_reply({"rows": []})
+
+    names = [f"s{number}" for number in range(9)]
+    legacy.routes |= {f"/{name}": silent for name in names}
+    words = ["check", "--json", "--patience", "0.4", "rooms", *names]
+    ran = migration(*words, folder=tmp_path, MIGRATION_SOURCE=source)
+    told = [each["told"] for each in _seen(ran.stdout).values()]
+    assert sum("not asked" in each for each in told) == 6
+    assert ran.returncode == 1
