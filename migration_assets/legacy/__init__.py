@@ -22,6 +22,7 @@ splitting     windows in pieces that the source can answer
 plugins       pagers, credentials and decoders in Python, by name
 details       whole rows where a list shows parts, with a cache
 lookup        one row by its key, to learn whether it is gone
+writing       one row read as it lies, and written back
 queues        feeds that show what changed until it is marked as read
 parents       rows that are asked for parent by parent
 pull          the Puller: what a pull is made of

@@ -56,7 +56,8 @@ class Call:
     """What is asked, and how it may be called in a message.
 
     ``headers`` hold secrets. ``variables`` are what a person checks if the call is refused.
-    ``telling``: no rows are expected, any 2xx will do.
+    ``telling``: no rows are expected, any 2xx will do. ``heard``: what comes with it is read, if it
+    is JSON.
     """
 
     method: Method
@@ -71,6 +72,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     variables: Sequence[str] = ()
     telling: bool = False
+    heard: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,18 @@ class Attempts:
             self._sleep(wait)
             attempt += 1
 
+    def tried(self, call: Call) -> Answer | Failure:
+        """What one try came to; only a credential that is not accepted any more is renewed."""
+        for renewed in (False, True):
+            sent = call.credential.headers() if call.credential else {}
+            self._budget.take()
+            outcome = self._judged(call, self._once(call, sent))
+            if isinstance(outcome, Answer) or not outcome.unauthorised or renewed:
+                break
+            if call.credential is None or not call.credential.renew(sent):
+                break
+        return outcome
+
     def _once(self, call: Call, credential: Mapping[str, str]) -> _Received | Failure:
         """One try. What the libraries raise ends here as a value: their errors quote whole URLs."""
         self.requests_made += 1
@@ -157,7 +171,8 @@ class Attempts:
 
     def _received(self, call: Call, response: requests.Response) -> _Received:
         status, headers = response.status_code, response.headers
-        if call.telling or status != _OK or self._action(call, status) is not None:
+        heard = call.heard and status in _TAKEN_NOTE_OF
+        if not heard and (call.telling or status != _OK or self._action(call, status) is not None):
             return _Received(status, headers)
         body = read_body(
             response.raw,
@@ -183,14 +198,18 @@ class Attempts:
             asked = asked_wait(received.headers, self._http, self._clock())
             redirect = "Location" in received.headers
             return of_status(received.status, action, asked, redirect=redirect)
+        return self._read(call, received.body, received)
+
+    def _read(self, call: Call, body: bytearray, received: _Received) -> Answer | Failure:
         try:
-            parsed = self._parse(call, received.body)
+            parsed = self._parse(call, body)
         except BodyRefusedError as refused:
-            return refused.failure
+            unread = Answer(None, received.headers, status=received.status)
+            return unread if call.heard else refused.failure
         doubt = call.believe(parsed.value)
         if doubt is not None:
             return not_believed(doubt)
-        return Answer(parsed.value, received.headers, flawed=parsed.flawed)
+        return Answer(parsed.value, received.headers, flawed=parsed.flawed, status=received.status)
 
     def _parse(self, call: Call, body: bytearray) -> Parsed:
         if self._decode is None or call.form is not None:

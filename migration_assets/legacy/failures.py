@@ -4,7 +4,7 @@ Belongs here: sorting failures at birth. Does not belong here: making requests (
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import requests
 import urllib3
@@ -45,7 +45,7 @@ class Failure:
 
     ``again``: another try now may help. ``lasting``: another day will not. ``asked`` is the wait
     in seconds the source asked for, ``tries`` the most attempts this failure is worth.
-    ``too_much``: a smaller question may be answered.
+    ``too_much``: a smaller question may be answered. ``status`` is what was answered, if anything.
     """
 
     reason: str
@@ -56,6 +56,7 @@ class Failure:
     asked: float | None = None
     tries: int | None = None
     too_much: bool = False
+    status: int | None = None
 
     def error(self, where: str, attempts: int, variables: Sequence[str]) -> Permanent | Transient:
         """The error to raise; ``variables`` is what a person checks if we were refused."""
@@ -148,6 +149,10 @@ def of_connection(error: Exception) -> Failure:
 
 def of_status(status: int, action: str | None, asked: float | None, *, redirect: bool) -> Failure:
     """A status that is not an answer; ``action`` is what the description says of it, if it does."""
+    return replace(_of_status(status, action, asked, redirect=redirect), status=status)
+
+
+def _of_status(status: int, action: str | None, asked: float | None, *, redirect: bool) -> Failure:
     reason = f"it answered {status}"
     if action == "retry" or (action is None and status in _RETRIED):
         too_much = status == _GATEWAY_TIMEOUT

@@ -30,6 +30,7 @@ from migration_assets.legacy.splitting import cut_to_largest, halves
 from migration_assets.legacy.timestamps import floor_to_tick
 from migration_assets.legacy.transport import Fetcher, Transport
 from migration_assets.legacy.waits import header_date
+from migration_assets.legacy.writing import RowWriter
 
 _REPEATED_HOUR = dt.timedelta(hours=1)
 _HALVINGS_BEFORE_IT_IS_DOWN = 10  # in a row: a thousandth of the window was too much as well
@@ -163,9 +164,7 @@ class Puller:
 
     def time_slack(self, stream: str) -> dt.timedelta:
         """By how much change times may be misread: zone-less ones of the hour clocks repeat."""
-        cursor = self._source.stream(stream).cursor
-        repeats = cursor is not None and cursor.repeats_an_hour
-        return _REPEATED_HOUR if repeats else dt.timedelta(0)
+        return time_slack(self._source.stream(stream))
 
     def floored(self, stream: str, moment: dt.datetime) -> dt.datetime:
         """The tick a moment lies in: a row of 10:00:29 that is shown as 10:00 is still after it."""
@@ -197,6 +196,13 @@ class Puller:
         path = path_of_one(described) or described.relative_path
         where = f"looking up a row of {stream} at {place(self._below_base(path))}"
         return look_up(self._transport, described, key, url=self._below_base, where=where)
+
+    def writer(self, stream: str) -> RowWriter | None:
+        """How rows of a stream are written back, or None where that is not described."""
+        described = self._source.stream(stream)
+        if described.write is None:
+            return None
+        return RowWriter(self._teller, described, self._source.http, self._below_base)
 
     def acknowledge(self, stream: str) -> Iterator[PulledPage]:
         """Mark as read at the source what the last pull of a queue showed; nothing for others.
@@ -324,3 +330,9 @@ class Puller:
             int(age) if age.isascii() and age.isdigit() and len(age) < len("9999999999") else 0
         )
         return date - dt.timedelta(seconds=seconds)
+
+
+def time_slack(stream: Stream) -> dt.timedelta:
+    """By how much change times may be misread: zone-less ones of the hour that clocks repeat."""
+    repeats = stream.cursor is not None and stream.cursor.repeats_an_hour
+    return _REPEATED_HOUR if repeats else dt.timedelta(0)

@@ -21,6 +21,7 @@ from migration_assets.legacy.budgets import Budget, RequestHistory
 from migration_assets.legacy.description import Source
 from migration_assets.legacy.description.authentication import OAuth2ClientCredentials
 from migration_assets.legacy.environment import text_of, values_for
+from migration_assets.legacy.failures import Failure
 from migration_assets.legacy.origins import (
     Origin,
     base_url_problem,
@@ -168,6 +169,33 @@ class Transport:
                 variables=self._variables,
             )
         )
+
+    def write(
+        self, method: Method, url: str, body: Any, *, where: str, headers: Mapping[str, str]
+    ) -> Answer | Failure:
+        """Write something, once: what came of it, or how it failed.
+
+        It is never sent again by itself: what got no answer may have been carried out.
+        """
+        declared = self._is_declared(url, where)
+        return self._attempts.tried(
+            Call(
+                method,
+                url,
+                where,
+                json=body,
+                telling=True,
+                heard=True,
+                credential=self._credential if declared else None,
+                headers={**(self._secret_headers if declared else {}), **headers},
+                variables=self._variables,
+            )
+        )
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """What a person checks if the source does not accept us."""
+        return self._variables
 
     def close(self) -> None:
         """Close the connections that are kept alive."""

@@ -28,6 +28,7 @@ from migration_assets.legacy.description.shape import (
     QueryValues,
     path_below_base,
 )
+from migration_assets.legacy.description.writing import Writing, writing_problem
 
 
 class Tombstone(Described):
@@ -107,6 +108,8 @@ class Template(Described):
 
     ``record_date`` is the clinical date of the rows, for runs over a range of it.
 
+    ``write`` is how rows are written back, where Medplum owns the type for a time.
+
     ``sweep`` promises that the stream is also read in full regularly, which heals what paging may
     miss until then. It starts nothing: the schedule ``nightly_sweep``, switched on, keeps it.
 
@@ -138,6 +141,7 @@ class Template(Described):
     total: Dotted | TotalHeader | None = None
     parent: Parent | None = None
     queue: QueueDescription | None = None
+    write: Writing | None = None
     sweep: bool = False
     fresh_seconds: Annotated[int, Field(ge=60)] | None = None
     max_pages: Annotated[int, Field(ge=1)] = 100_000
@@ -188,6 +192,8 @@ class Stream(Template):
             raise ValueError(f"needs {' and '.join(missing)}, here or in defaults")
         if problem := posting_problem(self.method, self.body, self.pager, self.cursor):
             raise ValueError(problem)
+        if problem := writing_problem(self.write, key=self.id, parent=self.parent is not None):
+            raise ValueError(problem)
         if problem := loss_by_paging(self.pager, self.cursor, sweep=self.sweep):
             raise ValueError(problem)
         in_path = "{parent}" in (self.path or "")
@@ -215,7 +221,7 @@ class Stream(Template):
         said = {name: getattr(self, name) for name in self.model_fields_set}
         own = {name: getattr(feed, name) for name in feed.model_fields_set - {"means"}}
         left_out = {"feeds": (), "tombstone": None, "archived": None, "record_date": None}
-        left_out |= {"detail": None, "confirm": None, "total": None}
+        left_out |= {"detail": None, "confirm": None, "total": None, "write": None}
         flag = "tombstone" if feed.means == "deleted" else "archived"
         return Stream.model_validate({**said, **own, **left_out, flag: Tombstone(path="$")})
 
