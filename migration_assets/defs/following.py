@@ -11,8 +11,8 @@ another run is working on, one without a mark. A row that refers to something of
 awaits it, and is released when that comes: so nobody has to wait for anybody.
 
 Where the daemon evaluates sensors in threads, as the shipped dagster.yaml has it, a tick that sees
-no change looks again until ``_DWELL_SECONDS`` have passed: the daemon itself starts ticks five
-seconds apart at best. Without threads the other sensors would wait for this one.
+no change looks again until ``_DWELL_SECONDS`` have passed: the daemon itself starts ticks at five
+seconds, ten, fifteen, and no sooner. Without threads the other sensors would wait for this one.
 """
 
 import time
@@ -46,8 +46,8 @@ _BUSY = [
 _RUNS_LOOKED_AT = 200
 _EVERY_ASSET = ("__ASSET_JOB", "sweep", "redeliver")  # jobs over all types, if a run names none
 _PROBLEMS_SHOWN = 3
-_DWELL_SECONDS = 30.0
-"""A look begun by then takes 20 s more at most; Dagster ends a tick after 60."""
+_DWELL_SECONDS = 9.0
+"""The daemon starts the next tick at ten; whoever stops it waits for this one to end."""
 
 
 def change_sensor(
