@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from migration_assets.adoption import Strategy
+from migration_assets.adoption import Authority, Strategy
 from migration_assets.claims.gates import refuse_outdated
 from migration_assets.errors import Transient
 from migration_assets.legacy import PulledPage
@@ -23,6 +23,7 @@ from migration_assets.manifest.subsets import Subset
 from migration_assets.mapping import Mapping
 from migration_assets.medplum import Deliverer, Submission, Verdict
 from migration_assets.run import SETTLE_LAG, Run, Way, Window
+from migration_assets.steps.cohorts import by_cohort, left_out, note_all
 from migration_assets.steps.landing import land_page
 from migration_assets.steps.pausing import (
     note_held,
@@ -31,15 +32,14 @@ from migration_assets.steps.pausing import (
     note_settled,
     refuse_paused,
 )
+from migration_assets.steps.pending import chosen, pending
 from migration_assets.steps.polling import note_current
 from migration_assets.steps.preparation import Prepared, member_token, prepare
 from migration_assets.steps.probable_duplicates import hold
 from migration_assets.steps.relinking import relink
 from migration_assets.steps.resolution import release, resolve, without_collisions
+from migration_assets.steps.senders import Senders
 from migration_assets.steps.settling import settlement
-
-CHUNK = 500
-"""Units prepared, looked up and settled together."""
 
 
 @dataclass
@@ -66,6 +66,7 @@ def land(run: Run, mapping: Mapping[Any], window: Window) -> Landed:
             now; pages landed so far stay.
     """
     refuse_paused(run, mapping)
+    note_all(run.manifest, mapping, run.adoption.standing(mapping.resource_type), live=True)
     incremental = window.way is Way.INCREMENTAL
     total = Landed()
     newest: datetime | None = None
@@ -155,34 +156,36 @@ def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Wo
     worked = Worked()
     standing = run.adoption.standing(mapping.resource_type)
     if run.fhir is None or not standing.may_deliver:
-        only = _only(run, mapping, subset)
+        only = chosen(run, mapping, subset)
         _hold(run, mapping, worked, only)
-        _pass_over(run, mapping, worked, only, deliverer=None)
+        _pass_over(run, mapping, worked, only, senders=None)
         return worked
+    fhir = run.fhir
     with run.manifest.lease(mapping.resource_type, run.label) as lease:
         refuse_outdated(run.manifest, mapping.resource_type, run.id)
         # Renewed before every bundle: waits for quota may outlast a lease that nobody renews.
-        deliverer = run.new_deliverer(
-            run.fhir,
-            exclusive=standing.strategy is Strategy.EXCLUSIVE,
-            deadline_seconds=run.deadline_seconds,
-            before_sending=lambda: run.manifest.renew(lease),
-            manner=replace(
-                run.manner, authority=standing.authority.value if standing.authority else None
-            ),
+        senders = Senders(
+            lambda authority: run.new_deliverer(
+                fhir,
+                exclusive=standing.strategy is Strategy.EXCLUSIVE,
+                deadline_seconds=run.deadline_seconds,
+                before_sending=lambda: run.manifest.renew(lease),
+                manner=replace(run.manner, authority=authority.value if authority else None),
+            )
         )
         relink(run.manifest, mapping)
-        release(run.manifest, run.fhir, mapping.stream)
-        only = _only(run, mapping, subset)
+        release(run.manifest, fhir, mapping.stream)
+        run.manifest.cohorts.reopen(mapping.stream, left_out(standing))
+        only = chosen(run, mapping, subset)
         _hold(run, mapping, worked, only, lease)
         while True:
-            _pass_over(run, mapping, worked, only, deliverer=deliverer, lease=lease)
+            _pass_over(run, mapping, worked, only, senders=senders, lease=lease)
             # An organization that waited for its parent, which came in this very pass.
             if worked.open or not run.manifest.release_awaiting(mapping.stream):
                 break
     run.manifest.remapping.moves.note()
-    worked.bundles = deliverer.bundles_sent
-    worked.groups_apart = deliverer.groups_sent_apart
+    worked.bundles = senders.bundles_sent
+    worked.groups_apart = senders.groups_sent_apart
     if worked.open:
         raise Transient(
             f"{worked.open} {mapping.resource_type} units stay pending: Medplum did not take them "
@@ -203,9 +206,9 @@ def _hold(
 
     Within the lease: beside another run's delivery its units would be held after they were sent.
     """
-    chosen = None if only is None else set(only)
+    wanted = None if only is None else set(only)
     for alike in hold(run.manifest, mapping):
-        held = [each for each in alike if chosen is None or each.unit_id in chosen]
+        held = [each for each in alike if wanted is None or each.unit_id in wanted]
         settle(run, mapping, worked, held, lease)
         note_held(run, mapping, len(held))
 
@@ -216,13 +219,13 @@ def _pass_over(
     worked: Worked,
     only: Sequence[int] | None,
     *,
-    deliverer: Deliverer | None,
+    senders: Senders | None,
     lease: Lease | None = None,
 ) -> None:
     """Go once over the pending units, in landing order."""
-    for units in _pending(run, mapping, only):
+    for units in pending(run, mapping, only):
         with _no_collection():
-            _pass_over_chunk(run, mapping, worked, units, deliverer=deliverer, lease=lease)
+            _pass_over_chunk(run, mapping, worked, units, senders=senders, lease=lease)
 
 
 def _pass_over_chunk(
@@ -231,39 +234,28 @@ def _pass_over_chunk(
     worked: Worked,
     units: list[Unit],
     *,
-    deliverer: Deliverer | None,
+    senders: Senders | None,
     lease: Lease | None,
 ) -> None:
     """Prepare some units, hold back what must wait, deliver the rest, settle all of them."""
     made = [prepare(mapping, unit) for unit in units]
     due = [each for each in made if isinstance(each, Prepared)]
     settle(run, mapping, worked, [each for each in made if isinstance(each, Settlement)], lease)
-    if run.fhir is None or deliverer is None:
+    if run.fhir is None or senders is None:
         return  # a rehearsal: what could be sent stays pending
     due, collided = without_collisions(run.manifest, due)
-    due, awaiting = resolve(run.manifest, run.fhir, due)
+    standing = run.adoption.standing(mapping.resource_type)
+    by_authority: dict[Authority | None, list[Prepared]] = {}
+    if not standing.cohorts:
+        due, awaiting = resolve(run.manifest, run.fhir, due)
+        by_authority[standing.authority] = due
+    else:
+        by_authority, awaiting = by_cohort(run.manifest, run.fhir, mapping, standing, due)
     settle(run, mapping, worked, [*collided, *awaiting], lease)
-    for settlements in deliver(run, deliverer, due, worked):
-        settle(run, mapping, worked, settlements, lease)
+    for authority, some in by_authority.items():
+        for settlements in deliver(run, senders.under(authority), some, worked):
+            settle(run, mapping, worked, settlements, lease)
     note_passed(run, mapping, len(units))
-
-
-def _only(run: Run, mapping: Mapping[Any], subset: Subset | None) -> list[int] | None:
-    """The units a subset means; those that it leaves out stay as they are."""
-    if subset is None or subset.is_everything:
-        return None
-    return run.manifest.remapping.chosen(mapping.stream, subset, pending_only=True)
-
-
-def _pending(run: Run, mapping: Mapping[Any], only: Sequence[int] | None) -> Iterator[list[Unit]]:
-    if only is not None:
-        for start in range(0, len(only), CHUNK):
-            yield run.manifest.remapping.pending_among(only[start : start + CHUNK])
-        return
-    last_id = 0
-    while units := run.manifest.pending_units(mapping.stream, after_id=last_id, limit=CHUNK):
-        last_id = units[-1].id
-        yield units
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from migration_assets.legacy import Presence, PulledPage, Sighting
 from migration_assets.manifest import Absent, Alongside, Landed, Lease, SweepEnd
 from migration_assets.mapping import Mapping
 from migration_assets.run import SETTLE_LAG, Run
+from migration_assets.steps.cohorts import note_all
 from migration_assets.steps.landing import land_page
 from migration_assets.steps.pausing import refuse_paused
 from migration_assets.steps.polling import note_current
@@ -67,6 +68,7 @@ def sweep(
             Or the stream is paused.
     """
     refuse_paused(run, mapping)
+    note_all(run.manifest, mapping, run.adoption.standing(mapping.resource_type), live=True)
     with run.manifest.lease(f"sweep of {mapping.stream}", run.label) as lease:
         asked = run.puller.asks_for(mapping.stream)
         number = run.manifest.start_sweep(mapping.stream, run_id=run.id, asked=asked)

@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 
+from migration_assets.adoption.cohorts import Terms
 from migration_assets.adoption.standing import Adoption, Phase, Standing, Strategy
+from migration_assets.fhir.identifiers import identifier_system as identifiers_of
 from migration_assets.fhir.identifiers import local_system
 from migration_assets.mapping import Resource
 
@@ -23,9 +25,11 @@ _READ_FROM_MEDPLUM = (Phase.READ, Phase.WRITE, Phase.RETIRED)
 def flags(adoption: Adoption, types: Iterable[str]) -> dict[str, Any]:
     """For each type its phase, and ``legacy`` or ``medplum`` to read from and to write to.
 
-    ``dual_write``: services that write to both go on doing so.
+    ``dual_write``: services that write to both go on doing so. ``cohorts``, where a type has some:
+    the same for each, with the terms by which a front end knows its records; an organization by
+    the identifier that it has in Medplum. What is in none follows the type.
     """
-    return {"types": {each: _flag(adoption.standing(each)) for each in sorted(set(types))}}
+    return {"types": {each: _of_type(adoption.standing(each)) for each in sorted(set(types))}}
 
 
 def as_json(found: dict[str, Any]) -> str:
@@ -46,6 +50,23 @@ def as_basic(found: dict[str, Any]) -> Resource:
 def identifier_system() -> str:
     """The system of the resource's identifier."""
     return local_system("migration")
+
+
+def _of_type(standing: Standing) -> dict[str, Any]:
+    flag = _flag(standing.of(None))
+    if standing.cohorts:
+        flag["cohorts"] = {
+            each.name: _flag(standing.of(each)) | {"terms": _terms(each.terms)}
+            for each in standing.cohorts
+        }
+    return flag
+
+
+def _terms(terms: Terms) -> dict[str, str]:
+    told = terms.as_json()
+    if terms.organization is not None:
+        told["organization"] = f"{identifiers_of('Organization')}|{terms.organization}"
+    return told
 
 
 def _flag(standing: Standing) -> dict[str, Any]:

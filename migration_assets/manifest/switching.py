@@ -18,12 +18,16 @@ from migration_assets.manifest.schema import attempts, runs, units
 from migration_assets.manifest.switching_tables import flag_publications, phase_changes
 
 _PAGE = 500
+_REMEMBERED = 500
 _WROTE = ("created", "changed", "deleted", "overwrote-edit")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseChange:
-    """One type moved from a phase to another; ``applied_at`` None: it was cut off before."""
+    """One type moved from a phase to another; ``applied_at`` None: it was cut off before.
+
+    ``cohort``: only that part of it; None where all was moved that is in no cohort.
+    """
 
     resource_type: str
     was: str
@@ -34,6 +38,7 @@ class PhaseChange:
     reason: str | None = None
     evidence: Mapping[str, Any]
     applied_at: datetime | None = None
+    cohort: str | None = None
     id: int = 0
 
 
@@ -77,6 +82,7 @@ class Switching:
         evidence: Mapping[str, Any],
         forced: bool = False,
         reason: str | None = None,
+        cohort: str | None = None,
     ) -> list[int]:
         """Write down that ``types`` (with the phase each was in) are about to be moved."""
         text = orjson.dumps(dict(evidence), option=orjson.OPT_SORT_KEYS).decode()
@@ -87,6 +93,7 @@ class Switching:
                 key = connection.execute(
                     sa.insert(phase_changes).values(
                         resource_type=each,
+                        cohort=cohort,
                         was=was,
                         becomes=becomes,
                         began_at=now,
@@ -116,9 +123,13 @@ class Switching:
         with self._read.begin() as connection:
             return [_change(row) for row in connection.execute(query)]
 
-    def since(self, resource_type: str, phase: str) -> datetime | None:
+    def since(self, resource_type: str, phase: str, cohort: str | None = None) -> datetime | None:
         """When a type was moved to the phase it is in; None if that is not on account."""
-        done = (each for each in self.changes(resource_type) if each.applied_at is not None)
+        done = (
+            each
+            for each in self.changes(resource_type, limit=_REMEMBERED)
+            if each.applied_at is not None and each.cohort == cohort
+        )
         last = next(done, None)
         return last.applied_at if last is not None and last.becomes == phase else None
 
@@ -222,6 +233,7 @@ def _change(row: Any) -> PhaseChange:
     return PhaseChange(
         id=row.id,
         resource_type=row.resource_type,
+        cohort=row.cohort,
         was=row.was,
         becomes=row.becomes,
         began_at=from_micros(row.began_at),

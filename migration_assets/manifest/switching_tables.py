@@ -12,6 +12,7 @@ phase_changes = sa.Table(  # appended; only ``applied_at`` is set later
     metadata,
     sa.Column("id", BigId, primary_key=True),
     sa.Column("resource_type", sa.Text, nullable=False, index=True),
+    sa.Column("cohort", sa.Text),  # None: the type, but for its cohorts
     sa.Column("was", sa.Text, nullable=False),
     sa.Column("becomes", sa.Text, nullable=False),
     sa.Column("began_at", sa.BigInteger, nullable=False),

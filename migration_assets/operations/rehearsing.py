@@ -34,6 +34,7 @@ from migration_assets.medplum import (
     find_by_identifier,
 )
 from migration_assets.medplum.conflicts import is_edit
+from migration_assets.steps.cohorts import Admitted, admit, still_unsure
 from migration_assets.steps.preparation import Prepared, member_token, prepare
 from migration_assets.steps.resolution import AWAITING, resolve, without_collisions
 
@@ -101,9 +102,17 @@ class Rehearsal:
 
         Units that wait for others of the same type come last.
         """
+        mapping = bound(mapping, self._manifest, self._fhir)
         waiting: list[Prepared] = []
         for chunk in chunks:
-            made = [each if _stays(each) else prepare(mapping, each.unit) for each in chunk]
+            asked = ask(mapping, [each.unit for each in chunk if not _stays(each)])
+            silent = {each.id for each in asked.unanswered}
+            yield from (Outlook(each, State.PENDING, NOT_ASKED) for each in asked.unanswered)
+            made = [
+                each if _stays(each) else prepare(mapping, each.unit)
+                for each in chunk
+                if each.unit.id not in silent
+            ]
             units = {each.unit.id: each.unit for each in chunk}
             yield from (_as_it_is(each) for each in made if isinstance(each, SettledUnit))
             yield from (
@@ -144,16 +153,25 @@ class Rehearsal:
     ) -> Iterator[Outlook]:
         by_unit = {each.unit.id: each for each in due}
         clear, collided = without_collisions(self, due)
-        ready, held = resolve(self, self._fhir or _NOTHING, clear)
-        for stopped in (*collided, *held):
+        standing = self._adoption.standing(mapping.resource_type)
+        admitted = Admitted(due=clear)
+        if standing.cohorts:
+            admitted = admit(self._manifest, mapping, standing, clear, rehearsing=True)
+        ready, held = resolve(self, self._fhir or _NOTHING, admitted.due)
+        for number, name in list(admitted.unsure.items()):  # what would be there by then tells it
+            if name is not None and _digest(name) in self._coming:
+                del admitted.unsure[number]
+        ready, unsure = still_unsure(admitted, ready)
+        for stopped in (*collided, *admitted.settlements, *held, *unsure):
             prepared = by_unit[stopped.unit_id]
-            if stopped.awaiting is not None and stopped.state is State.QUARANTINED:
+            if stopped.reason == AWAITING and stopped.state is State.QUARANTINED:
                 waiting.append(prepared)
             else:
                 yield _settled(prepared.unit, stopped)
         found = self._found(member for each in ready for member in each.submission.members)
         for each in ready:
-            outlook = self._outlook(mapping, each, found)
+            authority = admitted.authorities.get(each.unit.id, standing.authority)
+            outlook = self._outlook(each, found, authority)
             if outlook.state is not State.QUARANTINED:
                 for name, event in outlook.resources:
                     if event == "created":
@@ -179,9 +197,11 @@ class Rehearsal:
         return found
 
     def _outlook(
-        self, mapping: RowMapping[Any], prepared: Prepared, found: Mapping[str, list[Resource]]
+        self,
+        prepared: Prepared,
+        found: Mapping[str, list[Resource]],
+        authority: Authority | None,
     ) -> Outlook:
-        authority = self._adoption.standing(mapping.resource_type).authority
         members = prepared.submission.members
         literals = {m.reference: f"{m.resource_type}/{m.fhir_id}" for m in members if m.fhir_id}
         events: dict[str, str] = {

@@ -23,6 +23,7 @@ from typing import Any
 from migration_assets.claims.gates import refuse_outdated
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Attempt, Settlement, State, Target
+from migration_assets.manifest.cohorts import NOT_OURS
 from migration_assets.manifest.reconciliations import Finding, Held
 from migration_assets.manifest.records import chunked
 from migration_assets.manifest.subsets import Subset
@@ -45,6 +46,7 @@ from migration_assets.reconciliation.findings import Kind, all_findings
 from migration_assets.reconciliation.places import with_reference
 from migration_assets.reconciliation.twins import NOBODY_KNOWS, referred_to, referrers_known
 from migration_assets.run import Run
+from migration_assets.steps.cohorts import owned_units
 
 TWIN_DELETED = "twin-deleted"
 """Event of an attempt that deleted a surplus resource; the one on account is untouched by it."""
@@ -114,10 +116,13 @@ class _Desk:
     def missing(self, found: list[Finding]) -> None:
         """Deliver again what is still not found, and say so of what is."""
         due: list[tuple[str, str]] = []
+        owned = self._owned(found)
         for kind, some in _by_kind(found):
             carriers = self.asker.carrying(kind, [each.key for each in some])
             for each in some:
-                if each.reason == "identifier-lost" or carriers[each.key]:
+                if each.unit_id in owned:
+                    self.repaired.left[NOT_OURS] += 1
+                elif each.reason == "identifier-lost" or carriers[each.key]:
                     self.repaired.left[each.reason if not carriers[each.key] else "found"] += 1
                 else:
                     due.append((each.token, each.fhir_id))
@@ -156,7 +161,7 @@ class _Desk:
                 version = now[each.fhir_id]["meta"]["versionId"]
                 member = Member(*_parts(each.token), None, each.fhir_id, version)
                 submissions[len(submissions)] = (each, Submission(len(submissions), (member,)))
-        self._send(submissions, event=TWIN_DELETED)
+        self._send(self._ours(submissions), event=TWIN_DELETED)
 
     def _keeps_twin(self, twin: Finding, now: dict[str, Resource]) -> str | None:
         """Why a twin may not be deleted, or None."""
@@ -188,7 +193,22 @@ class _Desk:
                 content = stripped(body)
                 member = Member(*_parts(wrong[0].token), content, wrong[0].fhir_id, version)
                 submissions[len(submissions)] = (wrong[0], Submission(len(submissions), (member,)))
-        self._send(submissions, event=None)
+        self._send(self._ours(submissions), event=None)
+
+    def _ours(
+        self, submissions: dict[int, tuple[Finding, Submission]]
+    ) -> dict[int, tuple[Finding, Submission]]:
+        """Those of units whose cohort is not Medplum's: what people own there is theirs to mend."""
+        owned = self._owned(each for each, _submission in submissions.values())
+        ours = {n: each for n, each in submissions.items() if each[0].unit_id not in owned}
+        if owned:
+            self.repaired.left[NOT_OURS] += len(submissions) - len(ours)
+        return ours
+
+    def _owned(self, found: Iterable[Finding]) -> set[int]:
+        standing = self.run.adoption.standing(self.mapping.resource_type)
+        numbers = [each.unit_id for each in found if each.unit_id is not None]
+        return owned_units(self.run.manifest, self.mapping, standing, numbers)
 
     def _held(self, kind: str, some: list[Finding]) -> Iterator[Resource]:
         carriers = self.asker.carrying(kind, {each.key for each in some})

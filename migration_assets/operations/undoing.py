@@ -25,8 +25,8 @@ from typing import Any
 
 from migration_assets.adoption import Adoption
 from migration_assets.claims.gates import refuse_outdated
-from migration_assets.errors import Permanent
 from migration_assets.manifest import Lease, Manifest, Settlement, State
+from migration_assets.manifest.cohorts import NOT_OURS
 from migration_assets.manifest.history import RunWrote, Written, WrittenUnit
 from migration_assets.mapping import Mapping
 from migration_assets.medplum import (
@@ -41,6 +41,7 @@ from migration_assets.medplum import (
 )
 from migration_assets.medplum.history import read_histories
 from migration_assets.medplum.looking import Looker
+from migration_assets.operations.permitted import owned_among, types_to_undo
 from migration_assets.operations.referring import Referred
 from migration_assets.operations.restoration import TAKEN, Step, of_created, of_history, told
 from migration_assets.steps.preparation import member_token
@@ -104,7 +105,7 @@ def undo(desk: Desk, wanted: Iterable[RunWrote]) -> Undone:
         Permanent: Medplum owns a type now, or refuses every request.
     """
     runs = sorted(wanted, key=lambda each: -each.id)
-    types = _types(desk, runs)
+    types = types_to_undo(desk.adoption, desk.mappings, runs)
     undone = Undone()
     with ExitStack() as held:
         leases: list[Lease] = []
@@ -123,21 +124,6 @@ def undo(desk: Desk, wanted: Iterable[RunWrote]) -> Undone:
             if desk.run_id is None:  # then nothing was taken away from above the next one
                 before.add(run.id)
     return undone
-
-
-def _types(desk: Desk, runs: Iterable[RunWrote]) -> list[str]:
-    """The types whose streams the runs wrote; each must still be ours to write."""
-    by_type = {name: each.resource_type for each in desk.mappings.values() for name in each.types}
-    wrote = {kind for run in runs for kind, _event, _number in run.wrote}
-    unknown = sorted(wrote - by_type.keys())
-    if unknown:
-        raise Permanent(f"The run wrote {', '.join(unknown)}, which no mapping makes any more.")
-    types = sorted({by_type[kind] for kind in wrote})
-    for each in types:
-        standing = desk.adoption.standing(each)
-        if not standing.may_deliver:
-            raise Permanent(f"{each} cannot be undone: {standing.refusal}")
-    return types
 
 
 def _chunks(desk: Desk, run_id: int, before: AbstractSet[int]) -> Iterator[list[WrittenUnit]]:
@@ -159,7 +145,8 @@ def _undo_chunk(
     What is left alone keeps what it refers to, which was written before.
     """
     looker = Looker(desk.fhir, ends_at=desk.clock() + desk.deadline_seconds, clock=desk.clock)
-    clear = [each for each in units if not _overwritten(undone, each)]
+    not_ours = owned_among(desk.manifest, desk.adoption, desk.mappings, units)
+    clear = [each for each in units if not _overwritten(undone, each, not_ours)]
     referred.add({each.id for each in units} - {each.id for each in clear})
     planned = _steps(desk, looker, clear)
     taken = _taken(desk, looker, planned.values())
@@ -185,8 +172,11 @@ def _undo_chunk(
     _send(desk, desk.run_id, undone, due, leases)
 
 
-def _overwritten(undone: Undone, unit: WrittenUnit) -> bool:
-    """Refuse a unit that a later run of ours wrote: that one has to be undone first."""
+def _overwritten(undone: Undone, unit: WrittenUnit, not_ours: AbstractSet[int]) -> bool:
+    """Refuse what is Medplum's by now; and what a later run of ours wrote: first undo that one."""
+    if unit.id in not_ours:
+        undone.refuse(_kind(unit), NOT_OURS, unit.key)
+        return True
     later = max(each.later_run or 0 for each in unit.resources)
     if later:
         undone.refuse(_kind(unit), f"{LATER_RUN}{later}", unit.key)

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from migration_assets.adoption import read_adoption
+from migration_assets.adoption import Adoption, read_adoption
 from migration_assets.manifest import Manifest
 from migration_assets.manifest.reconciliations import Finding
 from migration_assets.mapping import Mapping, Resource
@@ -35,6 +35,7 @@ class Clinic:
     clock: Clock
     mappings: tuple[Mapping[Any], ...] = (ORGANIZATIONS, PATIENTS)
     source: ScriptedSource = field(default_factory=lambda: ScriptedSource(page_size=500))
+    adoption: Adoption = field(default_factory=lambda: read_adoption(_BACKFILL))
 
     def migrate(self) -> int:
         """Pull and deliver every type; the run's number."""
@@ -52,7 +53,7 @@ class Clinic:
             label=f"run-{number}",
             manifest=self.account,
             puller=self.source,
-            adoption=read_adoption(_BACKFILL),
+            adoption=self.adoption,
             fhir=self.client,
             deadline_seconds=30,
         )
