@@ -123,6 +123,9 @@ class Mapping(Generic[R]):
     ``marker`` is a tag (system, code) that an installation has on everything it migrates, by a
     setting and never in a mapping file. It is content like any other: with another one, or none,
     every resource comes out differently without another ``version``.
+
+    ``under`` is the type whose lease and phase this one shares, if not its own: what services send
+    of a type is written beside the rows of its mapping, one after the other.
     """
 
     stream: str
@@ -140,6 +143,7 @@ class Mapping(Generic[R]):
     owner: str = ""
     review: Review = Review.DRAFT
     marker: tuple[str, str] | None = None
+    under: str = ""
     examples: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     quarantined_examples: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
 
@@ -147,3 +151,8 @@ class Mapping(Generic[R]):
     def types(self) -> tuple[str, ...]:
         """Every type this mapping may yield, the main one first."""
         return (self.resource_type, *self.related)
+
+    @property
+    def head(self) -> str:
+        """The type whose lease and phase count."""
+        return self.under or self.resource_type

@@ -200,6 +200,12 @@ class Settings(BaseSettings):
         description="constant meta.tag on everything migrated: system|code; changed, all of it is "
         "written anew",
     )
+    inbox_tokens: SecretStr | None = Field(
+        None,
+        alias="MIGRATION_INBOX_TOKENS",
+        description="who may send to the inbox: name=token or name[stream,fhir/Type]=token, with "
+        "blanks between",
+    )
     fresh_seconds: int = Field(
         3600,
         ge=60,

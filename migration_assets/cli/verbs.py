@@ -12,6 +12,7 @@ from migration_assets.cli import (
     describe,
     exceptions,
     flags,
+    inbox,
     new,
     phase,
     preview,
@@ -55,6 +56,7 @@ VERBS.command("reconcile")(reconcile.reconcile)
 VERBS.command("report")(report.report)
 VERBS.command("phase")(phase.phase)
 VERBS.command("flags")(flags.flags)
+VERBS.command("inbox")(inbox.inbox)
 VERBS.command("quota")(quota.quota)
 VERBS.command("undo")(undo.undo)
 VERBS.command("remap")(remap.remap)

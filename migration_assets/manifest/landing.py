@@ -42,7 +42,7 @@ from migration_assets.manifest.collisions import (
 )
 from migration_assets.manifest.in_bulk import insert_each, update_each
 from migration_assets.manifest.payload import canonical, pack, row_hash, without
-from migration_assets.manifest.precedence import collides, older, outlived
+from migration_assets.manifest.precedence import collides, date_ends, older, outlived
 from migration_assets.manifest.records import (
     Alongside,
     Landed,
@@ -126,6 +126,7 @@ def land(
     take_turns(connection, stream)
     seals.refuse_strange(last_hash(connection))
     stored = stored_units(connection, stream, [each.key for each in candidates])
+    date_ends(candidates, stored if alongside.events else {})
     decided = served_again(candidates, stored, partial(stored_units, connection, stream))
     inserts: list[dict[str, Any]] = []
     updates: list[dict[str, Any]] = []
@@ -135,8 +136,6 @@ def land(
     restored: list[dict[str, Any]] = []
     for each in candidates:
         known = stored.get(each.key)
-        if known is not None and alongside.events and each.deleted and each.changed_at is None:
-            each.changed_at = known.changed_at  # a key alone ends the version that is on account
         if each.key in decided:
             seen.append(decided[each.key])
         elif known is None:

@@ -4,6 +4,7 @@ Belongs here: what change times, tombstones and sweeps say about that. Does not 
 that collided before, and what was decided about them (``collisions``).
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from migration_assets.manifest.collisions import DUPLICATE_KEY
@@ -50,11 +51,19 @@ def collides(each: Served, known: Any, run_id: int | None) -> bool:
     return bool(met and known.changed_at == each.changed_at)
 
 
+def date_ends(candidates: Iterable[Any], stored: Mapping[str, Any]) -> None:
+    """Tombstones that say no time (a key alone) end the version that is on account."""
+    for each in candidates:
+        if each.deleted and each.changed_at is None and each.key in stored:
+            each.changed_at = stored[each.key].changed_at
+
+
 def outlived(each: Served, known: Any, run_id: int | None) -> bool:
-    """Whether this run served the row's tombstone already, of the same change time."""
-    return bool(
-        known.deleted
-        and not each.deleted
-        and known.seen_run == run_id
-        and known.changed_at == each.changed_at
-    )
+    """Whether this run served the row's tombstone already, of the same change time.
+
+    Of events (no run) whichever told of it: an update that comes late was made before that.
+    """
+    ended = known.deleted and not each.deleted and known.changed_at == each.changed_at
+    if run_id is None:
+        return bool(ended and each.changed_at is not None)
+    return bool(ended and known.seen_run == run_id)

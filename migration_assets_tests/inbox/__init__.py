@@ -1,0 +1,1 @@
+"""The inbox: the door for events, and what becomes of them."""
