@@ -27,7 +27,7 @@ test: $(READY)
 
 # Whole installations: killed daemons and workers, four machines' worth of processes, the UI in a browser.
 test-drills: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(AGAIN) migration_assets_tests/ui migration_assets_tests/drills
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder migration_assets_tests/ui migration_assets_tests/drills
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ import asyncio
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -142,11 +142,13 @@ class Dagster:
         found = balance.by_state if balance else {}
         return {state: number for state, number in found.items() if number}
 
-    def backfill(self, config: dict[str, Any] | None = None) -> list[dg.DagsterRun]:
-        """Launch a backfill of the months as the dialog does, and have the daemon work on it."""
+    def backfill(
+        self, config: dict[str, Any] | None = None, partitions: Sequence[str] = MONTHS
+    ) -> list[dg.DagsterRun]:
+        """Launch a backfill as the dialog does, and have the daemon work on it."""
         params: dict[str, Any] = {
             "assetSelection": [{"path": ["medplum", "Organization"]}],
-            "partitionNames": MONTHS,
+            "partitionNames": list(partitions),
         }
         if config is not None:
             params["runConfigData"] = {"ops": {"medplum__Organization": {"config": config}}}
@@ -358,12 +360,25 @@ def test_a_failure_that_is_not_to_be_retried_is_not_said_again(
     assert failed.run_id not in dagster.owed()
 
 
-def test_a_backfill_in_several_runs_covers_every_partition_once(tmp_path: Path) -> None:
-    with located(tmp_path, MIGRATION_BACKFILL_PARTITIONS_PER_RUN=2) as dagster:
-        runs = dagster.backfill()
-        assert [each.status for each in runs] == [dg.DagsterRunStatus.SUCCESS] * 2
-        assert sorted(dagster.clinic.asked) == ["2026-02", "2026-03", "2026-04", "first"]
-        assert sum(dagster.states().values()) == 4
+def test_a_backfill_of_a_range_of_weeks_in_several_runs_covers_each_of_them_once(
+    tmp_path: Path,
+) -> None:
+    """Two weeks a run. What changed before the range or after it is not asked for."""
+    per_run = {"MIGRATION_PARTITIONS": "weekly", "MIGRATION_BACKFILL_PARTITIONS_PER_RUN": 2}
+    weeks = [f"2026-{each}" for each in ("02-01", "02-08", "02-15", "02-22", "03-01", "03-08")]
+    with located(tmp_path, **per_run) as dagster:
+        runs = dagster.backfill(partitions=weeks)
+        assert [each.status for each in runs] == [dg.DagsterRunStatus.SUCCESS] * 3
+        asked = sorted((a.one("since"), a.one("until")) for a in dagster.clinic.server.asked)
+        assert [since[:10] for since, _ in asked] == weeks
+        assert [until[:10] for _, until in asked] == [*weeks[1:], "2026-03-15"]
+        assert sum(dagster.states().values()) == 2, "of February 10 and of March 10"
+        done = dagster.instance.get_materialized_partitions(
+            dg.AssetKey(["medplum", "Organization"])
+        )
+        assert done == set(weeks)
+        with dagster.connections.manifest() as manifest:
+            assert set(manifest.pulled_windows("organizations")) == set(weeks)
 
 
 def test_the_backfill_dialogs_config_reaches_every_run(dagster: Dagster, clinic: Clinic) -> None:

@@ -1,0 +1,101 @@
+"""The sensor's tick against a source over real sockets that accepts, and never comes to an end.
+
+Dagster ends a tick after 60 s and forgets what it learnt: the next one would begin the same again.
+The times are a twentieth of the real ones here; that those fit into a tick is a claim of its own.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from migration_assets.connections import Connections
+from migration_assets.defs import following, probing
+from migration_assets.settings import Settings
+from migration_assets_tests.blank_accounts import blank_file
+from migration_assets_tests.conftest import Clock
+from migration_assets_tests.defs.test_following import STREAMS, Ticks, seed
+from migration_assets_tests.legacy.raw_server import Serve, drips, raw_server
+from migration_assets_tests.scripted import NOW
+
+PART = 20
+BYTES = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n["
+WAYS = pytest.mark.parametrize(
+    "serve", [drips(), drips(first=BYTES, piece=b" ")], ids=["says nothing", "byte by byte"]
+)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ALL_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(probing, name, getattr(probing, name) / PART)
+
+
+def connections(folder: Path, address: str, clock: Clock) -> Connections:
+    clock.now = NOW
+    described = folder / "source.yaml"
+    described.write_text(
+        f"{{name: x, base_url: 'http://{address}/', defaults: {{path: '{{stream}}', select: rows,"
+        " id: id, cursor: {field: at, param: since, precision_seconds: 0.001}}}"
+    )
+    settings = {
+        "MIGRATION_MANIFEST_URL": blank_file(folder / "manifest.db"),
+        "MIGRATION_SOURCE": described,
+        "MIGRATION_START": "2026-01-01",
+        "MIGRATION_LEGACY_API_KEY": "invented",
+    }
+    made = Connections(Settings.model_validate(settings), clock=clock, environ=dict)
+    seed(made, *STREAMS)
+    return made
+
+
+@WAYS
+def test_a_source_that_never_answers_ends_no_tick_by_force_and_starts_no_run(
+    serve: Serve, tmp_path: Path, clock: Clock, instance: dg.DagsterInstance
+) -> None:
+    """The tick says who did not answer and why; then the streams rest, longer and longer."""
+    with raw_server(serve) as address:
+        ticks = Ticks(connections(tmp_path, address, clock), instance)
+        began = time.monotonic()
+        said = ticks.next()
+        took = time.monotonic() - began
+        assert took < len(STREAMS) * probing.ANSWER_SECONDS + 2
+        assert not said.run_requests
+        told = str(said.skip_reason)
+        for kind in ("Organization", "Patient"):
+            assert f"{kind} did not answer: pulling" in told
+        assert "the answer was not complete before the deadline" in told
+        began = time.monotonic()
+        for _ in range(10):
+            again = ticks.next()
+            assert not again.run_requests
+            assert "Resting after a failure: Organization, Patient" in str(again.skip_reason)
+        assert time.monotonic() - began < 2, "who rests is not asked"
+
+
+def test_streams_that_there_was_no_time_for_come_first_in_the_next_tick(
+    tmp_path: Path, clock: Clock, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "ALL_SECONDS", probing.ANSWER_SECONDS / 2)
+    with raw_server(drips()) as address:
+        ticks = Ticks(connections(tmp_path, address, clock), instance)
+        first = str(ticks.next().skip_reason)
+        assert "Organization did not answer" in first
+        assert "Patient did not" not in first
+        second = str(ticks.next().skip_reason)
+        assert "Patient did not answer" in second
+
+
+def test_the_real_times_fit_into_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look begun at the last moment, all its time used up, and one answer that takes as long."""
+    monkeypatch.undo()
+    last = following._DWELL_SECONDS + probing.ALL_SECONDS + probing.ANSWER_SECONDS
+    assert last < 60
