@@ -113,6 +113,12 @@ class Mapping(Generic[R]):
     later in load order, for FHIR itself is cyclic: while such a target is not there the resource is
     written without it, and completed in a second pass when it arrives.
 
+    ``reverse`` is the way back, for edits made in Medplum after the flip: the row's fields that a
+    resource says, pure as well. It is given the resource, its references in the form that ``build``
+    writes, and the row as it stands (empty for a new one). It need not be complete: what ``build``
+    does not make of the row again is not written back but refused, with the element's path. It
+    raises Quarantined rather than guess. Without it nothing of the type is written back.
+
     ``create_only`` types are seeded once and never written again: what is there already, from
     whomever, stays as it is.
 
@@ -139,6 +145,7 @@ class Mapping(Generic[R]):
     removal: Removal = Removal.DELETE
     back_references: tuple[str, ...] = ()
     create_only: bool = False
+    reverse: Callable[[Resource, dict[str, Any]], dict[str, Any] | Skip] | None = None
     left_out: MappingOf[str, tuple[LeftOut, str]] = field(default_factory=dict, repr=False)
     owner: str = ""
     review: Review = Review.DRAFT

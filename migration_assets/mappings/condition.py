@@ -5,12 +5,15 @@ The lookup table ``conditions`` is not migrated: its names and ICD-10 codes are 
 for an abated condition (con-4): without it, or against it, the row is quarantined.
 """
 
+from typing import Any
+
 from migration_assets.fhir.dates import date_time
 from migration_assets.fhir.elements import resource
 from migration_assets.fhir.identifiers import identifier
+from migration_assets.fhir.reading import key_of, own_key
 from migration_assets.fhir.references import optional_reference, reference
 from migration_assets.mapping import Mapping, Quarantined, Resource, Row, Step
-from migration_assets.terminology import code, concept
+from migration_assets.terminology import code, concept, local_concept
 
 STREAM = "patient_conditions"
 ABATED = ("inactive", "remission", "resolved")
@@ -48,11 +51,33 @@ def condition(row: PatientCondition) -> Resource:
     )
 
 
+def fields(resource: Resource, row: dict[str, Any]) -> dict[str, Any]:
+    """What a Condition says, as its row says it."""
+    return {
+        "patient_condition_id": own_key(resource),
+        "patient_id": key_of(resource.get("subject"), "Patient", "Condition.subject"),
+        "condition_id": local_concept(
+            "condition", resource.get("code"), "Condition.code", now=row.get("condition_id")
+        ),
+        "onset_date": resource.get("onsetDateTime"),
+        "status": local_concept(
+            "condition_status",
+            resource.get("clinicalStatus"),
+            "Condition.clinicalStatus",
+            now=row.get("status"),
+        ),
+        "resolved_date": resource.get("abatementDateTime"),
+        "practitioner_id": key_of(resource.get("recorder"), "Practitioner", "Condition.recorder"),
+        "recorded_date": resource.get("recordedDate"),
+    }
+
+
 MAPPING = Mapping(
     stream=STREAM,
     row=PatientCondition,
     resource_type="Condition",
     build=condition,
+    reverse=fields,
     version="1.0.0",
     step=Step.SNAPSHOT,
     after=("Patient", "Practitioner"),

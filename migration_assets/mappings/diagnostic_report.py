@@ -8,9 +8,10 @@ from typing import Any
 from migration_assets.fhir.dates import date_time, instant
 from migration_assets.fhir.elements import resource, several
 from migration_assets.fhir.identifiers import identifier
+from migration_assets.fhir.reading import first, key_of, own_key
 from migration_assets.fhir.references import optional_reference, reference
 from migration_assets.mapping import Mapping, Resource, Row, Step
-from migration_assets.terminology import code, concept
+from migration_assets.terminology import code, concept, local_code, local_concept
 
 STREAM = "diagnostic_reports"
 
@@ -53,6 +54,30 @@ def diagnostic_report(row: DiagnosticReport) -> Resource:
     )
 
 
+def fields(resource: Resource, row: dict[str, Any]) -> dict[str, Any]:
+    """What a DiagnosticReport says, as its row says it."""
+    path, doctor = "DiagnosticReport.", first(resource.get("performer"))
+    return {
+        "report_id": own_key(resource),
+        "patient_id": key_of(resource.get("subject"), "Patient", f"{path}subject"),
+        "encounter_id": key_of(resource.get("encounter"), "Encounter", f"{path}encounter"),
+        "practitioner_id": key_of(doctor, "Practitioner", f"{path}performer[0]"),
+        "code": local_concept(
+            "report_code", resource.get("code"), f"{path}code", now=row.get("code")
+        ),
+        "status": local_code(
+            "report_status", resource.get("status"), f"{path}status", now=row.get("status")
+        ),
+        "observed_at": resource.get("effectiveDateTime"),
+        "issued_at": resource.get("issued"),
+        "conclusion": resource.get("conclusion"),
+        "observation_ids": [
+            key_of(each, "Observation", f"{path}result[{index}]")
+            for index, each in enumerate(resource.get("result") or ())
+        ],
+    }
+
+
 def _row(report_id: str, **fields: Any) -> dict[str, Any]:
     """An invented row: a final blood count of P001, but for ``fields``."""
     return {
@@ -70,6 +95,7 @@ MAPPING = Mapping(
     row=DiagnosticReport,
     resource_type="DiagnosticReport",
     build=diagnostic_report,
+    reverse=fields,
     version="1.0.0",
     step=Step.HISTORY,
     after=("Patient", "Encounter", "Practitioner", "Observation"),

@@ -7,12 +7,15 @@ encounter is under way ``in-progress``. The local type decides both ``class``, w
 and ``type``.
 """
 
+from typing import Any
+
 from migration_assets.fhir.dates import date_time
 from migration_assets.fhir.elements import period, present, resource, several
 from migration_assets.fhir.identifiers import identifier
+from migration_assets.fhir.reading import at, first, key_of, own_key
 from migration_assets.fhir.references import optional_reference, reference
 from migration_assets.mapping import Mapping, Quarantined, Related, Resource, Row, Step
-from migration_assets.terminology import code, coding, concept
+from migration_assets.terminology import code, coding, concept, local_code, local_concept
 
 STREAM = "encounters"
 
@@ -71,11 +74,31 @@ def _impression(row: Encounter, start: str, status: str) -> Resource:
     )
 
 
+def fields(resource: Resource, row: dict[str, Any]) -> dict[str, Any]:
+    """What an Encounter says, as its row says it; of its ClinicalImpression, the note."""
+    if resource["resourceType"] == "ClinicalImpression":
+        return {"note": resource.get("summary")}
+    individual, doctor = at(first(resource.get("participant")), "individual"), "participant[0]"
+    place, kind = resource.get("serviceProvider"), first(resource.get("type"))
+    status = resource.get("status")
+    return {
+        "encounter_id": own_key(resource),
+        "patient_id": key_of(resource.get("subject"), "Patient", "Encounter.subject"),
+        "date": at(resource, "period", "start"),
+        "end": at(resource, "period", "end"),
+        "type": local_concept("encounter_type", kind, "Encounter.type[0]", now=row.get("type")),
+        "status": local_code("encounter_status", status, "Encounter.status", now=row.get("status")),
+        "practitioner_id": key_of(individual, "Practitioner", f"Encounter.{doctor}.individual"),
+        "organization_id": key_of(place, "Organization", "Encounter.serviceProvider"),
+    }
+
+
 MAPPING = Mapping(
     stream=STREAM,
     row=Encounter,
     resource_type="Encounter",
     build=encounter,
+    reverse=fields,
     version="1.0.0",
     step=Step.HISTORY,
     after=("Patient", "Practitioner", "Organization"),

@@ -4,12 +4,15 @@
 drug without a code passes on its text; the dose stays the prescriber's words and is not parsed.
 """
 
+from typing import Any
+
 from migration_assets.fhir.dates import date_time
 from migration_assets.fhir.elements import present, resource, several
 from migration_assets.fhir.identifiers import identifier
+from migration_assets.fhir.reading import at, first, key_of, own_key
 from migration_assets.fhir.references import optional_reference, reference
 from migration_assets.mapping import Mapping, Resource, Row, Step
-from migration_assets.terminology import code, concept
+from migration_assets.terminology import code, concept, local_code, local_concept
 
 STREAM = "prescriptions"
 
@@ -49,11 +52,36 @@ def medication_request(row: Prescription) -> Resource:
     )
 
 
+def fields(resource: Resource, row: dict[str, Any]) -> dict[str, Any]:
+    """What a MedicationRequest says, as its row says it."""
+    drug = resource.get("medicationCodeableConcept")
+    why, path = first(resource.get("reasonReference")), "MedicationRequest."
+    coded = at(drug, "coding")
+    return {
+        "prescription_id": own_key(resource),
+        "patient_id": key_of(resource.get("subject"), "Patient", f"{path}subject"),
+        "practitioner_id": key_of(resource.get("requester"), "Practitioner", f"{path}requester"),
+        "drug_code": local_concept(
+            "drug", drug, f"{path}medicationCodeableConcept", now=row.get("drug_code")
+        )
+        if coded
+        else None,
+        "drug_text": at(drug, "text"),
+        "dose_text": at(first(resource.get("dosageInstruction")), "text"),
+        "status": local_code(
+            "prescription_status", resource.get("status"), f"{path}status", now=row.get("status")
+        ),
+        "prescribed_at": resource.get("authoredOn"),
+        "reason_condition_id": key_of(why, "Condition", f"{path}reasonReference[0]"),
+    }
+
+
 MAPPING = Mapping(
     stream=STREAM,
     row=Prescription,
     resource_type="MedicationRequest",
     build=medication_request,
+    reverse=fields,
     version="1.0.0",
     step=Step.SNAPSHOT,
     after=("Patient", "Practitioner", "Condition"),

@@ -12,9 +12,10 @@ from typing import Any, Final
 from migration_assets.fhir.dates import date_time
 from migration_assets.fhir.elements import Element, number, present, quantity, resource, several
 from migration_assets.fhir.identifiers import identifier
+from migration_assets.fhir.reading import at, first, key_of, own_key
 from migration_assets.fhir.references import optional_reference, reference
 from migration_assets.mapping import Mapping, Quarantined, Resource, Row, Step
-from migration_assets.terminology import code, concept
+from migration_assets.terminology import code, concept, local_code, local_concept
 
 STREAM = "observations"
 _COMPARED: Final = re.compile(r"(<=|>=|<|>)\s*(\S+)")
@@ -105,6 +106,61 @@ def _measured(value: Any, unit: str | None, place: str = "") -> Element:
     )
 
 
+def fields(resource: Resource, row: dict[str, Any]) -> dict[str, Any]:
+    """What an Observation says, as its row says it."""
+
+    def own(map_name: str, element: Any, path: str, field: str) -> str | None:
+        return local_concept(map_name, element, f"Observation.{path}", now=row.get(field))
+
+    doctor = first(resource.get("performer"))
+    category, flag = first(resource.get("category")), first(resource.get("interpretation"))
+    return {
+        "observation_id": own_key(resource),
+        "patient_id": key_of(resource.get("subject"), "Patient", "Observation.subject"),
+        "encounter_id": key_of(resource.get("encounter"), "Encounter", "Observation.encounter"),
+        "practitioner_id": key_of(doctor, "Practitioner", "Observation.performer[0]"),
+        "category": own("observation_category", category, "category[0]", "category"),
+        "code": own("observation_code", resource.get("code"), "code", "code"),
+        "observed_at": resource.get("effectiveDateTime"),
+        "status": local_code(
+            "observation_status",
+            resource.get("status"),
+            "Observation.status",
+            now=row.get("status"),
+        ),
+        "abnormal_flag": own("abnormal_flag", flag, "interpretation[0]", "abnormal_flag"),
+        **_told(resource, row),
+    }
+
+
+def _told(resource: Resource, row: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a value; of a row without one it stays what it is said to be a value of."""
+    if parts := resource.get("component"):
+        return {"value_type": "panel", "components": [_part(*each) for each in enumerate(parts)]}
+    none: dict[str, Any] = {"value": None, "unit": None, "components": None}
+    if "valueQuantity" in resource:
+        return {**none, "value_type": "numeric", **_number(resource["valueQuantity"])}
+    if "valueString" in resource:
+        return {**none, "value_type": "text", "value": resource["valueString"]}
+    if (coded := resource.get("valueCodeableConcept")) is not None:
+        now = row.get("value")
+        answer = local_concept("coded_answer", coded, "Observation.valueCodeableConcept", now=now)
+        return {**none, "value_type": "coded", "value": answer}
+    kept = None if row.get("value_type") == "panel" else row.get("value_type")
+    return {**none, "unit": row.get("unit"), "value_type": kept}
+
+
+def _number(element: Element) -> dict[str, Any]:
+    value, comparator = element.get("value"), element.get("comparator")
+    return {"value": f"{comparator}{value}" if comparator else value, "unit": element.get("unit")}
+
+
+def _part(index: int, part: Element) -> dict[str, Any]:
+    path = f"Observation.component[{index}].code"
+    told = _number(part["valueQuantity"]) if "valueQuantity" in part else {}
+    return {"code": local_concept("observation_code", at(part, "code"), path), **told}
+
+
 def _row(observation_id: str, **fields: Any) -> dict[str, Any]:
     """An invented row: a final vital sign of P001, but for ``fields``."""
     return {
@@ -123,6 +179,7 @@ MAPPING = Mapping(
     row=Observation,
     resource_type="Observation",
     build=observation,
+    reverse=fields,
     version="1.0.0",
     step=Step.HISTORY,
     after=("Patient", "Encounter", "Practitioner"),

@@ -4,11 +4,14 @@ A department refers to its parent in the same stream; rows may come in any order
 have to wait for its parent.
 """
 
+from typing import Any
+
 from migration_assets.fhir.elements import address, contact_point, resource, several
 from migration_assets.fhir.identifiers import identifier
+from migration_assets.fhir.reading import at, contact, first, key_of, own_key
 from migration_assets.fhir.references import optional_reference
 from migration_assets.mapping import Mapping, Resource, Row, Step
-from migration_assets.terminology import concept
+from migration_assets.terminology import concept, local_concept
 
 STREAM = "organizations"
 
@@ -48,11 +51,33 @@ def organization(row: Organization) -> Resource:
     )
 
 
+def fields(resource: Resource, row: dict[str, Any]) -> dict[str, Any]:
+    """What an Organization says, as its row says it."""
+    home = first(resource.get("address"))
+    return {
+        "organization_id": own_key(resource),
+        "name": resource.get("name"),
+        "type_code": local_concept(
+            "organization_type",
+            first(resource.get("type")),
+            "Organization.type[0]",
+            now=row.get("type_code"),
+        ),
+        "phone": contact(resource, "phone"),
+        "address_line": first(at(home, "line")) or None,
+        "city": at(home, "city"),
+        "state": at(home, "state"),
+        "postal_code": at(home, "postalCode"),
+        "parent_id": key_of(resource.get("partOf"), "Organization", "Organization.partOf"),
+    }
+
+
 MAPPING = Mapping(
     stream=STREAM,
     row=Organization,
     resource_type="Organization",
     build=organization,
+    reverse=fields,
     version="1.0.0",
     step=Step.ORGANIZATIONS,
     examples=(

@@ -5,14 +5,17 @@ left out, but a code that nobody mapped is quarantined rather than called ``unkn
 answer of its own.
 """
 
+from typing import Any
+
 from pydantic import StrictBool
 
 from migration_assets.fhir.dates import date, date_time
 from migration_assets.fhir.elements import address, contact_point, human_name, resource, several
 from migration_assets.fhir.identifiers import identifier
+from migration_assets.fhir.reading import at, contact, first, key_of, own_key
 from migration_assets.fhir.references import optional_reference
 from migration_assets.mapping import Mapping, Resource, Row, Step
-from migration_assets.terminology import code, concept
+from migration_assets.terminology import code, concept, local_code, local_concept
 
 STREAM = "patients"
 
@@ -68,11 +71,43 @@ def patient(row: Patient) -> Resource:
     )
 
 
+def fields(resource: Resource, row: dict[str, Any]) -> dict[str, Any]:
+    """What a Patient says, as its row says it."""
+    name, home = first(resource.get("name")), first(resource.get("address"))
+    doctor, place = first(resource.get("generalPractitioner")), resource.get("managingOrganization")
+    return {
+        "patient_id": own_key(resource),
+        "first_name": first(at(name, "given")) or None,
+        "last_name": at(name, "family"),
+        "birth_date": resource.get("birthDate"),
+        "gender": local_code(
+            "gender", resource.get("gender"), "Patient.gender", now=row.get("gender")
+        ),
+        "phone": contact(resource, "phone"),
+        "email": contact(resource, "email"),
+        "address_line": first(at(home, "line")) or None,
+        "city": at(home, "city"),
+        "state": at(home, "state"),
+        "postal_code": at(home, "postalCode"),
+        "marital_code": local_concept(
+            "marital_status",
+            resource.get("maritalStatus"),
+            "Patient.maritalStatus",
+            now=row.get("marital_code"),
+        ),
+        "deceased_at": resource.get("deceasedDateTime"),
+        "organization_id": key_of(place, "Organization", "Patient.managingOrganization"),
+        "practitioner_id": key_of(doctor, "Practitioner", "Patient.generalPractitioner[0]"),
+        "active": resource.get("active"),
+    }
+
+
 MAPPING = Mapping(
     stream=STREAM,
     row=Patient,
     resource_type="Patient",
     build=patient,
+    reverse=fields,
     version="1.0.0",
     step=Step.PATIENTS,
     after=("Organization", "Practitioner"),

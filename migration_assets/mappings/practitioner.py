@@ -4,12 +4,15 @@ The NPI is kept beside the source's own key: it is how other systems know the cl
 clinician does, and where, is in ``practitioner_roles``.
 """
 
+from typing import Any
+
 from pydantic import StrictBool
 
 from migration_assets.fhir.elements import contact_point, human_name, resource, several
 from migration_assets.fhir.identifiers import checked_key, identifier
+from migration_assets.fhir.reading import at, contact, first, identifier_of, own_key
 from migration_assets.mapping import Mapping, Resource, Row, Step
-from migration_assets.terminology import code
+from migration_assets.terminology import code, local_code
 
 STREAM = "practitioners"
 NPI = "http://hl7.org/fhir/sid/us-npi"
@@ -42,11 +45,29 @@ def practitioner(row: Practitioner) -> Resource:
     )
 
 
+def fields(resource: Resource, row: dict[str, Any]) -> dict[str, Any]:
+    """What a Practitioner says, as its row says it."""
+    name = first(resource.get("name"))
+    return {
+        "practitioner_id": own_key(resource),
+        "npi": identifier_of(resource, NPI),
+        "first_name": first(at(name, "given")) or None,
+        "last_name": at(name, "family"),
+        "gender": local_code(
+            "gender", resource.get("gender"), "Practitioner.gender", now=row.get("gender")
+        ),
+        "phone": contact(resource, "phone"),
+        "email": contact(resource, "email"),
+        "active": resource.get("active"),
+    }
+
+
 MAPPING = Mapping(
     stream=STREAM,
     row=Practitioner,
     resource_type="Practitioner",
     build=practitioner,
+    reverse=fields,
     version="1.0.0",
     step=Step.PROVIDERS,
     examples=(

@@ -4,14 +4,17 @@ A role without its practitioner or organization says nothing, so it is quarantin
 technician has no code in HL7's list: the local coding stands alone.
 """
 
+from typing import Any
+
 from pydantic import StrictBool
 
 from migration_assets.fhir.dates import date_time
 from migration_assets.fhir.elements import period, resource, several
 from migration_assets.fhir.identifiers import identifier
+from migration_assets.fhir.reading import at, first, key_of, own_key
 from migration_assets.fhir.references import reference
 from migration_assets.mapping import Mapping, Resource, Row, Step
-from migration_assets.terminology import concept
+from migration_assets.terminology import concept, local_concept
 
 STREAM = "practitioner_roles"
 
@@ -42,11 +45,30 @@ def practitioner_role(row: PractitionerRole) -> Resource:
     )
 
 
+def fields(resource: Resource, row: dict[str, Any]) -> dict[str, Any]:
+    """What a PractitionerRole says, as its row says it."""
+    path, place = "PractitionerRole.", resource.get("organization")
+    return {
+        "role_id": own_key(resource),
+        "practitioner_id": key_of(
+            resource.get("practitioner"), "Practitioner", f"{path}practitioner"
+        ),
+        "organization_id": key_of(place, "Organization", f"{path}organization"),
+        "role_code": local_concept(
+            "role_code", first(resource.get("code")), f"{path}code[0]", now=row.get("role_code")
+        ),
+        "start_date": at(resource, "period", "start"),
+        "end_date": at(resource, "period", "end"),
+        "active": resource.get("active"),
+    }
+
+
 MAPPING = Mapping(
     stream=STREAM,
     row=PractitionerRole,
     resource_type="PractitionerRole",
     build=practitioner_role,
+    reverse=fields,
     version="1.0.0",
     step=Step.PROVIDERS,
     after=("Practitioner", "Organization"),

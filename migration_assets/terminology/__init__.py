@@ -5,6 +5,7 @@ Does not belong here: a default. A code that no map knows is ``Unmapped``, a val
 mapping must face.
 """
 
+from migration_assets.terminology.back import local_code, local_concept
 from migration_assets.terminology.codes import code, coding, concept
 from migration_assets.terminology.concept_map import (
     ConceptMap,
@@ -24,5 +25,7 @@ __all__ = [
     "concept",
     "concept_map",
     "load",
+    "local_code",
+    "local_concept",
     "lookups",
 ]
