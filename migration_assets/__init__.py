@@ -6,6 +6,7 @@ definitions     what Dagster loads
 cli/            the ``migration`` command, a file a verb
 defs/           the only room that speaks Dagster
 connections     settings become an open source, manifest and Medplum project
+cutting_over    and what a cutover works with
 settings        the only reader of the environment (``retention``, ``thresholds``: what it reads)
 errors          the three fates: Transient, Permanent, Quarantine
 run             what one run holds on to

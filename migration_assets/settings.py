@@ -194,6 +194,35 @@ class Settings(BaseSettings):
         alias="MIGRATION_FLAGS",
         description="JSON file in which front ends find which system to read and write, by type",
     )
+    cutover_quiet_polls: int = Field(
+        3,
+        ge=1,
+        alias="MIGRATION_CUTOVER_QUIET_POLLS",
+        description="looks in a row without news that prove a frozen legacy system",
+    )
+    cutover_quiet_seconds: int = Field(
+        600,
+        ge=0,
+        alias="MIGRATION_CUTOVER_QUIET_SECONDS",
+        description="and over how long a time they are to lie",
+    )
+    cutover_observe_hours: float = Field(
+        168,
+        ge=0,
+        alias="MIGRATION_CUTOVER_OBSERVE_HOURS",
+        description="how long a flipped type is observed before the legacy system is retired",
+    )
+    cutover_sample: int = Field(
+        0,
+        ge=0,
+        alias="MIGRATION_CUTOVER_SAMPLE",
+        description="compare the content of so many resources before a flip; 0: of all",
+    )
+    cutover_reports: Path = Field(
+        Path("report"),
+        alias="MIGRATION_CUTOVER_REPORTS",
+        description="folder for the final report of each retired type",
+    )
     marker: Annotated[str | None, AfterValidator(_marker)] = Field(
         None,
         alias="MIGRATION_MARKER",

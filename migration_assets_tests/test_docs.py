@@ -39,7 +39,7 @@ BIN = Path(sys.executable).parent
 _STAYS = {"dagster dev"}
 # In the order in which a newcomer reads them.
 PAGES = (
-    "first-type", "describing-an-api", "backfilling", "operating", "adoption", "scaling",
+    "first-type", "describing-an-api", "backfilling", "operating", "adoption", "cutover", "scaling",
     "security",
 )  # fmt: skip
 

@@ -200,7 +200,7 @@ def _followed(kind: str, evidence: Evidence, bounds: Bounds) -> tuple[Point, ...
 
 def _drift(each: Compared, bounds: Bounds, begin: datetime) -> Point:
     mend = f"`migration reconcile {each.resource_type}` says what differs, and repairs"
-    if each.started_at is None or each.started_at < begin:
+    if each.started_at is None or (bounds.days and each.started_at < begin):
         return _unproved(f"{each.resource_type} was not compared in {bounds.days} days", mend)
     return Point(
         each.worst_findings <= bounds.share * each.worst_of,

@@ -8,6 +8,7 @@ import typer
 from migration_assets.cli import (
     assign,
     check,
+    cutover,
     demo,
     describe,
     exceptions,
@@ -56,6 +57,7 @@ VERBS.command("reconcile")(reconcile.reconcile)
 VERBS.command("report")(report.report)
 VERBS.command("phase")(phase.phase)
 VERBS.command("flags")(flags.flags)
+VERBS.command("cutover")(cutover.cutover)
 VERBS.command("inbox")(inbox.inbox)
 VERBS.command("quota")(quota.quota)
 VERBS.command("undo")(undo.undo)

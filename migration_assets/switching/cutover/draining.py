@@ -1,0 +1,102 @@
+"""Drain and final delta: what arrived is delivered, then what the source still had, deletions too.
+
+Belongs here: both steps. Does not belong here: what a sweep believes (``sweeping``). A row that
+changed after the freeze was proved is brought over like any other, and the freeze begins again.
+"""
+
+from migration_assets.manifest import Selection, State
+from migration_assets.pipeline import migrate
+from migration_assets.steps.resolution import AWAITING
+from migration_assets.sweeping import sweep
+from migration_assets.switching.cutover.asking import follow
+from migration_assets.switching.cutover.desk import Case
+from migration_assets.switching.cutover.plan import Came, CutoverStep, Seen, done, waits
+
+
+def drain(case: Case) -> Seen:
+    """Deliver what is pending; over when nothing is, and whoever waits for another is explained."""
+    if case.balance.by_state[State.PENDING]:
+        migrate(case.desk.run, case.mapping)
+    balance = case.balance
+    evidence = {
+        "rows": balance.eligible,
+        "pending": balance.by_state[State.PENDING],
+        "in_inbox": case.desk.inbox_waiting(case.streams),
+        "awaiting": _awaiting(case),
+    }
+    if evidence["in_inbox"]:
+        return waits(f"{evidence['in_inbox']:,} events of the inbox to be delivered", evidence)
+    if evidence["pending"]:
+        return waits(f"{evidence['pending']:,} rows to be delivered", evidence)
+    if evidence["awaiting"]:
+        return waits(
+            f"{evidence['awaiting']:,} rows wait for what they refer to: bring that over, or "
+            f"`migration assign --type {case.kind} --reason {AWAITING} --decision accept`",
+            evidence,
+        )
+    return done(f"all {balance.eligible:,} rows have their outcome", evidence)
+
+
+def final_delta(case: Case) -> Seen:
+    """Pull and sweep for the last time; over when all of it is delivered."""
+    frozen = _last_landings(case)
+    changed = follow(case)
+    landings = case.landings()
+    if frozen is not None and landings != frozen:
+        late = max(changed, landings - frozen)
+        return Seen(
+            Came.BROKEN,
+            f"{late:,} rows landed after the freeze was proved: somebody still writes in the "
+            "legacy system. They are brought over; the freeze begins again",
+            {"changed": late, "landings": landings},
+        )
+    evidence = {"changed": changed} | _swept(case)
+    migrate(case.desk.run, case.mapping)
+    evidence |= {
+        "pending": case.balance.by_state[State.PENDING],
+        "landings": case.landings(),
+    }
+    if evidence["pending"]:
+        return waits(f"{evidence['pending']:,} rows to be delivered", evidence)
+    return done(_told(evidence), evidence)
+
+
+def _last_landings(case: Case) -> int | None:
+    """As of the last look that told: an earlier look at this step may have swept something up."""
+    looks = (*case.looks(CutoverStep.FREEZE), *case.looks(CutoverStep.FINAL_DELTA))
+    told = [each.evidence["landings"] for each in looks if "landings" in each.evidence]
+    return int(told[-1]) if told else None
+
+
+def _swept(case: Case) -> dict[str, int]:
+    """What no change time tells; a second reading where one is needed to believe an absence."""
+    if case.desk.described(case.mapping).queue is not None:
+        return {}  # a queue shows what changed, never all there is
+    silent = gone = 0
+    for _reading in range(2):
+        found = sweep(case.desk.run, case.mapping)
+        silent += found.landed.new + found.landed.changed
+        gone += found.gone
+        if not found.waiting:
+            break
+    return {
+        "read": found.landed.rows,
+        "changed_silently": silent,
+        "gone": gone,
+        "hidden": found.hidden,
+    }
+
+
+def _told(evidence: dict[str, int]) -> str:
+    if "read" not in evidence:
+        return "the queue was read to its end"
+    return (
+        f"{evidence['read']:,} rows read, {evidence['changed_silently']:,} had changed without a "
+        f"word, {evidence['gone']:,} were gone"
+    )
+
+
+def _awaiting(case: Case) -> int:
+    """Rows that wait for another and that nobody accepted."""
+    chosen = Selection(streams=(case.mapping.stream,), reason=AWAITING, open_only=True)
+    return sum(each.open for each in case.desk.manifest.decisions.groups(chosen))

@@ -1,0 +1,98 @@
+"""Flip and retire: the phase is changed through its gate and on record, and front ends are told.
+
+Belongs here: both changes of phase, and finding one again that was cut off. Does not belong here:
+the gate (``adoption.gates``), or the change (``switching.changing``). The record comes first, then
+adoption.toml, then the flags: whoever comes after a crash sees which of them is done.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from migration_assets.adoption import Phase
+from migration_assets.manifest.switching import PhaseChange
+from migration_assets.switching.changing import carry_out, move
+from migration_assets.switching.cutover.asking import news
+from migration_assets.switching.cutover.desk import Case
+from migration_assets.switching.cutover.plan import Came, CutoverStep, Seen, done, waits
+from migration_assets.switching.evidence import evidence
+
+
+def flip(case: Case) -> Seen:
+    """Hand the types over to Medplum, if nothing changed since they were verified."""
+    told: dict[str, Any] = {}
+    if phase_of(case) is not Phase.WRITE:
+        proved = case.standing.of(CutoverStep.VERIFY).last
+        asked = news(case)
+        landed = asked.landings - int(proved.evidence["landings"]) if proved else 0
+        if asked.rows or landed:
+            return Seen(
+                Came.BROKEN,
+                f"{asked.rows + landed:,} rows changed after all was proved: somebody still writes "
+                "in the legacy system. The freeze begins again",
+                {"news": asked.rows, "landed": landed},
+            )
+        shut = _moved(case, Phase.WRITE)
+        if shut is not None:
+            return shut
+    told |= {"phase_changes": on_record(case, Phase.WRITE)}
+    told |= case.desk.publish(case.desk.adoption(), by=case.word.by)
+    return done("Medplum owns it, front ends are told", told)
+
+
+def retire(case: Case) -> Seen:
+    """Put the legacy system out of use for these types; keep the report as final evidence."""
+    if phase_of(case) is not Phase.RETIRED:
+        shut = _moved(case, Phase.RETIRED)
+        if shut is not None:
+            return shut
+    told: dict[str, Any] = {"phase_changes": on_record(case, Phase.RETIRED)}
+    told |= case.desk.publish(case.desk.adoption(), by=case.word.by)
+    report = dict(case.desk.report(case.mapping))
+    where = f"; report {report['page']}, sha256 {report['sha256'][:12]}…" if report else ""
+    return done(f"the legacy system is out of use{where}", told | report)
+
+
+def phase_of(case: Case) -> Phase:
+    """The phase as adoption.toml says it now."""
+    return case.desk.adoption().standing(case.kind).phase
+
+
+def on_record(case: Case, phase: Phase) -> list[int]:
+    """The records of the change; one that was cut off after the file said so is completed."""
+    made = [each for kind in case.mapping.types for each in _changes(case, kind, phase)[:1]]
+    cut_off = [each.id for each in made if each.applied_at is None]
+    if cut_off:
+        case.desk.manifest.switching.applied(cut_off)
+    return [each.id for each in made]
+
+
+def flipped_at(case: Case) -> datetime | None:
+    """When the types were handed over in this cutover; None: they were not."""
+    owned = phase_of(case) is not Phase.READ  # cut off after the file said so
+    found = [each for each in _changes(case, case.kind, Phase.WRITE) if owned or each.applied_at]
+    return found[0].began_at if found else None
+
+
+def _changes(case: Case, kind: str, phase: Phase) -> list[PhaseChange]:
+    """Those to a phase since the cutover began, newest first."""
+    return [
+        each
+        for each in case.desk.manifest.switching.changes(kind)
+        if each.becomes == phase and each.began_at >= case.cutover.began_at
+    ]
+
+
+def _moved(case: Case, becomes: Phase) -> Seen | None:
+    """Move the types through their gate; what is waited for where it is shut."""
+    desk, mapping, word = case.desk, case.mapping, case.word
+    found = evidence(desk.witnesses(), mapping)
+    asked = move(
+        mapping, desk.adoption().standing(mapping.resource_type), becomes, found, desk.bounds
+    )
+    shut = [each for each in asked.points if not each.holds]
+    if shut and not word.forced:
+        said = "; ".join(f"{each.said} ({each.mend})" for each in shut)
+        return waits(f"the gate of {asked.was} is shut: {said}", {"shut": len(shut)})
+    reason = word.reason if shut else f"cutover {case.cutover.id}"
+    carry_out(desk.manifest, desk.phases, asked, by=word.by, forced=bool(shut), reason=reason)
+    return None

@@ -1,0 +1,111 @@
+"""Observe: for the declared time after the flip, is there anything that calls for a rollback?
+
+Belongs here: one look at the declared triggers. Does not belong here: the decision, which is its
+owner's. An alarm stays until he rolls back, or says in a reason what was done about it; then the
+time begins anew.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from migration_assets.adoption import Phase
+from migration_assets.errors import Permanent
+from migration_assets.manifest.cutovers import Look
+from migration_assets.run import SETTLE_LAG
+from migration_assets.switching.cutover.asking import news
+from migration_assets.switching.cutover.desk import Case
+from migration_assets.switching.cutover.flipping import flipped_at, phase_of
+from migration_assets.switching.cutover.plan import TRIGGERS, Came, CutoverStep, Seen, done, waits
+from migration_assets.switching.cutover.verifying import last_write, unexplained
+
+_KNOWN = "settled_by"
+
+
+def observe(case: Case) -> Seen:
+    """Look at every trigger once; over when none was met for the declared time."""
+    if phase_of(case) is not Phase.WRITE:
+        raise Permanent(
+            f"{case.kind} is not in phase write any more: it was moved by hand. `migration cutover "
+            f"{case.kind} --rollback --reason …` ends this cutover, or move it back to write."
+        )
+    looks = case.looks(CutoverStep.OBSERVE)
+    known = next((each for each in reversed(looks) if _KNOWN in each.evidence), None)
+    evidence = _looked(case, known)
+    met = _met(case, evidence, known)
+    if met and not case.word.forced:
+        said = "; ".join(f"{each}: {TRIGGERS[each]}" for each in met)
+        return Seen(
+            Came.ALARM,
+            f"ROLLBACK TRIGGER, {case.plan.owner} decides. {said}. `migration cutover {case.kind} "
+            '--rollback --reason "…"`; or mend it, then --force --reason "what was done"',
+            evidence | {"met": list(met)},
+        )
+    if met:
+        settled = {"met": list(met), _KNOWN: case.word.by, "reason": case.word.reason}
+        return waits(f"settled by {case.word.by}; the time begins anew", evidence | settled)
+    if evidence["to_take_back"]:
+        left = (
+            f"{evidence['to_take_back']:,} changes are to be written back: `migration write-back`"
+        )
+        return waits(left, evidence)
+    calm = _calm_since(case, looks)
+    observed = int((case.desk.clock() - calm).total_seconds())
+    evidence["calm_seconds"] = observed
+    if observed >= case.plan.observe_seconds:
+        return done(f"{_span(observed)} without a trigger", evidence)
+    return waits(
+        f"{_span(observed)} of {_span(case.plan.observe_seconds)} without a trigger", evidence
+    )
+
+
+def _looked(case: Case, known: Look | None) -> dict[str, Any]:
+    takes, types = case.desk.takes_back, case.mapping.types
+    taken = takes.take_back(case.mapping) if takes.takes(case.mapping) else {}
+    since = known.evidence.get("asked_at") if known else None
+    asked = news(
+        case, count_all=True, since=datetime.fromisoformat(since) - SETTLE_LAG if since else None
+    )
+    written = last_write(case)
+    return {
+        "legacy_edits": asked.rows,
+        "asked_at": asked.asked_at.isoformat() if asked.asked_at else None,
+        "read_whole": int(asked.whole),
+        "last_write": written.isoformat() if written else None,
+        "to_take_back": takes.open(types),
+        "refused_back": takes.refused(types),
+        "unexplained": unexplained(case),
+        "rows": case.balance.eligible,
+        **{f"taken_back/{name}": number for name, number in taken.items()},
+    }
+
+
+def _met(case: Case, evidence: dict[str, Any], known: Look | None) -> list[str]:
+    """The triggers that are met, beyond what somebody settled before."""
+    before = known.evidence if known else {}
+    edits = before.get("legacy_edits", 0) if evidence["read_whole"] else 0
+    since = known.began_at if known else flipped_at(case)
+    written = last_write(case)
+    allowed = max(int(case.plan.exceptions_share * evidence["rows"]), before.get("unexplained", 0))
+    met = {
+        "legacy-edits": evidence["legacy_edits"] > edits,
+        "overwritten": bool(since and written and written > since),
+        "not-taken-back": evidence["refused_back"] > before.get("refused_back", 0),
+        "exceptions": evidence["unexplained"] > allowed,
+    }
+    return [name for name in case.plan.triggers if met.get(name)]
+
+
+def _calm_since(case: Case, looks: tuple[Look, ...]) -> datetime:
+    """Since the flip, or since an alarm or its settling."""
+    loud = [each for each in looks if each.outcome == Came.ALARM or _KNOWN in each.evidence]
+    flip = case.standing.of(CutoverStep.FLIP).last
+    begun = loud[-1] if loud else flip
+    return begun.ended_at or begun.began_at if begun else case.desk.clock()
+
+
+def _span(seconds: int) -> str:
+    """A time as people say it."""
+    for unit, of in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * of:
+            return f"{seconds / of:.1f} {unit}"
+    return f"{seconds} s"
