@@ -23,11 +23,27 @@ class Bounds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Later:
+    """A second look, by identifier, at what was written after a comparison began.
+
+    ``unproved``: writes that Medplum never confirmed, or that moved on while they were looked at.
+    """
+
+    written: int
+    id: int
+    findings: int = 0
+    unresolved: int = 0
+    unproved: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Compared:
     """What the last whole comparison of one type with Medplum found; ``id`` 0: there was none.
 
     ``unresolved`` are findings of the last look at references, None where there was none.
-    ``worst_findings`` of ``worst_of`` resources were the most in a comparison of the last days.
+    ``options`` narrow `migration reconcile` to the part of the type that is meant.
+    ``later`` is what a second look found of all that was written since it began; None: nobody
+    looked. ``worst_findings`` of ``worst_of`` resources were the most in a comparison of late.
     """
 
     resource_type: str
@@ -37,6 +53,9 @@ class Compared:
     unresolved: int | None = None
     worst_findings: int = 0
     worst_of: int = 0
+    unsettled: int = 0
+    later: "Later | None" = None
+    options: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +107,8 @@ class Evidence:
     pending: int = 0
     balance_holds: bool = True
     unexplained: int = 0
+    untold: int = 0
+    """Rows of which nobody knows in which of the type's cohorts they are."""
     mark: datetime | None = None
     last_write: datetime | None = None
     comparisons: tuple[Compared, ...] = ()
@@ -115,7 +136,17 @@ def gate(phase: Phase, kind: str, evidence: Evidence, bounds: Bounds) -> tuple[P
     ``kind`` is the type that commands are told. There is no way out of ``retired``.
     """
     asked = _ASKED.get(phase)
-    return asked(kind, evidence, bounds) if asked else ()
+    points = asked(kind, evidence, bounds) if asked else ()
+    return (*points, *_told(kind, evidence)) if asked else ()
+
+
+def _told(kind: str, evidence: Evidence) -> tuple[Point, ...]:
+    """Who may be in the part that is moved; nothing is asked where nobody is unknown."""
+    if not evidence.untold:
+        return ()
+    said = f"{evidence.untold:,} rows may be in any cohort: whom they are of is not on account"
+    mend = f"materialize medplum/{kind}, then `migration exceptions --type {kind}`"
+    return (_unproved(said, mend),)
 
 
 def _rehearsed(kind: str, evidence: Evidence, _bounds: Bounds) -> tuple[Point, ...]:
@@ -154,27 +185,47 @@ def _dual_written(kind: str, evidence: Evidence, bounds: Bounds) -> tuple[Point,
     return tuple(points)
 
 
-def _backfilled(kind: str, evidence: Evidence, _bounds: Bounds) -> tuple[Point, ...]:
+def _backfilled(kind: str, evidence: Evidence, bounds: Bounds) -> tuple[Point, ...]:
     balance = Point(
         evidence.balance_holds and evidence.eligible > 0 and evidence.pending == 0,
         f"{evidence.eligible:,} rows, {evidence.pending:,} pending, balance "
         + ("holds" if evidence.balance_holds else "IS BROKEN"),
         f"materialize medplum/{kind} until nothing is pending; `migration status`",
     )
-    compared = (_clean(each, evidence.last_write) for each in evidence.comparisons)
+    compared = (_clean(each, evidence, bounds) for each in evidence.comparisons)
     return balance, *compared
 
 
-def _clean(each: Compared, last_write: datetime | None) -> Point:
-    mend = f"`migration reconcile {each.resource_type} --references`"
+def _clean(each: Compared, evidence: Evidence, bounds: Bounds) -> Point:
+    """Whether everything that was ever written is proved to be in Medplum as delivered.
+
+    A clinic that is open writes all day, so a comparison is never newer than the last write. It
+    proves all that was written before it began, for as long as nobody else may delete or double
+    that (``days``). What was written since is proved by a second look at just that, by search as
+    the first one: an answer of Medplum's alone is no proof (contract §3, ghosts). What was never
+    confirmed, or moved on meanwhile, is unproved, and shuts the gate.
+    """
+    mend = f"`migration reconcile {each.resource_type} {each.options}".rstrip() + " --references`"
     if not each.id or each.started_at is None:
         return _unproved(f"{each.resource_type} was never compared as a whole", mend)
     said = f"comparison {each.id} of {each.resource_type}: {each.findings:,} findings"
     if each.unresolved is not None:
         said += f", {each.unresolved:,} about references"
-    if last_write is not None and each.started_at <= last_write:
-        return _unproved(f"{said}, older than the last write ({_minute(last_write)})", mend)
-    return Point(not each.findings and not each.unresolved, said, mend)
+    clean = not each.findings and not each.unresolved
+    last = evidence.last_write
+    if (last is None or last < each.started_at) and not each.unsettled:
+        return Point(clean, said, mend)
+    if evidence.now - each.started_at > timedelta(days=max(1, bounds.days)):
+        return _unproved(f"{said}, more than {max(1, bounds.days)} days old", mend)
+    if each.later is None:
+        when = f"the last write ({_minute(last)})" if last is not None else "what was unsettled"
+        return _unproved(f"{said}, older than {when}", mend)
+    later = each.later
+    said += (
+        f"; of {later.written:,} written since, looked for again: {later.findings:,} findings, "
+        f"{later.unresolved:,} about references, {later.unproved:,} unproved"
+    )
+    return Point(clean and not (later.findings or later.unresolved or later.unproved), said, mend)
 
 
 def _followed(kind: str, evidence: Evidence, bounds: Bounds) -> tuple[Point, ...]:
@@ -199,7 +250,8 @@ def _followed(kind: str, evidence: Evidence, bounds: Bounds) -> tuple[Point, ...
 
 
 def _drift(each: Compared, bounds: Bounds, begin: datetime) -> Point:
-    mend = f"`migration reconcile {each.resource_type}` says what differs, and repairs"
+    command = f"migration reconcile {each.resource_type} {each.options}".rstrip()
+    mend = f"`{command}` says what differs, and repairs"
     if each.started_at is None or (bounds.days and each.started_at < begin):
         return _unproved(f"{each.resource_type} was not compared in {bounds.days} days", mend)
     return Point(
@@ -254,7 +306,7 @@ def _plain(value: Any) -> Any:
             return [_plain(each) for each in value]
         case datetime():
             return value.isoformat()
-        case Compared() | Discrepancy() | Lag():
+        case Compared() | Discrepancy() | Lag() | Later():
             return _plain(vars(value))
     return value
 

@@ -167,6 +167,31 @@ class Cohorts:
         with self._read.begin() as connection:
             return Counter({row.reason: row.n for row in connection.execute(query)})
 
+    def untold(self, stream: str, declaration: str, *, but: str) -> int:
+        """Units of which nothing is noted, but for those that are held for one reason."""
+        query = (
+            sa.select(sa.func.count())
+            .select_from(_with_notes(declaration))
+            .where(
+                units.c.stream == stream,
+                cohort_members.c.cohort.is_(None),
+                sa.func.coalesce(units.c.reason, "") != but,
+            )
+        )
+        with self._read.begin() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def numbers(self, stream: str, keys: Iterable[str]) -> dict[str, int]:
+        """Units by key, as far as they are on account."""
+        found: dict[str, int] = {}
+        with self._read.begin() as connection:
+            for part in chunked(list(keys)):
+                query = sa.select(units.c.key, units.c.id).where(
+                    units.c.stream == stream, units.c.key.in_(part)
+                )
+                found.update((row.key, row.id) for row in connection.execute(query))
+        return found
+
     def left_out(self, stream: str) -> dict[tuple[str, str], int]:
         """How many rows are left out for the phase of their cohort, by reason and cohort."""
         query = (

@@ -137,11 +137,13 @@ class Reconciliations:
         stream: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        written_since: datetime | None = None,
         deleted: bool = False,
     ) -> list[Held]:
         """The next resources of a type that Medplum is said to hold, or no longer to hold.
 
-        ``since`` and ``until`` bound the row's change time, half-open.
+        ``since`` and ``until`` bound the row's change time, half-open; ``written_since`` leaves out
+        what Medplum last confirmed to us before.
         """
         query = _query().where(
             targets.c.resource_type == resource_type,
@@ -156,6 +158,8 @@ class Reconciliations:
             query = query.where(units.c.changed_at >= to_micros(since))
         if until is not None:
             query = query.where(units.c.changed_at < to_micros(until))
+        if written_since is not None:
+            query = query.where(targets.c.confirmed_at >= to_micros(written_since))
         with self._reading() as connection:
             rows = connection.execute(query.order_by(targets.c.id).limit(limit))
             return [_held(row) for row in rows]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from migration_assets.manifest.outages import Database
 from migration_assets.manifest.records import State, chunked, from_micros, to_micros
-from migration_assets.manifest.schema import attempts, runs, units
+from migration_assets.manifest.schema import attempts, runs, targets, units
 from migration_assets.manifest.switching_tables import flag_publications, phase_changes
 
 _PAGE = 500
@@ -186,6 +186,31 @@ class Switching:
         with self._read.begin() as connection:
             found = connection.execute(query).scalar()
         return None if found is None else from_micros(found)
+
+    def written_since(self, resource_type: str, moment: datetime) -> int:
+        """How many resources of a type Medplum confirmed to us from a moment on."""
+        query = sa.select(sa.func.count()).where(
+            targets.c.resource_type == resource_type, targets.c.confirmed_at >= to_micros(moment)
+        )
+        with self._read.begin() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def unproved(self, resource_type: str) -> int:
+        """Resources whose last write was never confirmed, of units that are not held for it."""
+        query = (
+            sa.select(sa.func.count())
+            .select_from(targets.join(units, units.c.id == targets.c.unit_id))
+            .where(
+                targets.c.resource_type == resource_type,
+                sa.or_(
+                    targets.c.sent.is_not(None),
+                    sa.and_(targets.c.fhir_id.is_(None), targets.c.deleted.is_(False)),
+                ),
+                units.c.state.not_in((State.QUARANTINED.value, State.REJECTED.value)),
+            )
+        )
+        with self._read.begin() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def touched(self, stream: str, since: datetime) -> Iterator[list[Touched]]:
         """Units whose row changed at or after ``since``, with what we did about each since.

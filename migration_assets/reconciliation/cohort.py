@@ -8,6 +8,8 @@ How each is told:
   from several streams; a stream's variant is a stream of its own in the source's description.
 - *period*: the row's change time at the source, half-open [since, until): the same time by which
   Dagster's partitions are cut. Rows without one belong to no period.
+- *written since*: what Medplum confirmed to us from a moment on: the second look at what was
+  written while, or after, the whole was compared.
 - *organization*: the source's key of an organization. The resource refers to it itself
   (``Patient.managingOrganization``, ``Encounter.serviceProvider``, …), is it, or refers to a
   patient, encounter or other resource of ours that does: one step, told from the landed rows.
@@ -18,17 +20,25 @@ comparison finds it.
 
 import hashlib
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from migration_assets.errors import Permanent
-from migration_assets.manifest import Manifest
+from migration_assets.fhir.identifiers import identifier_system
+from migration_assets.manifest import Manifest, token
 from migration_assets.manifest.reconciliations import Held
 from migration_assets.mapping import Mapping
 
 _PAGE = 1_000
+
+
+class Mentions(Protocol):
+    """Who can tell what resources refer to; ``expectation.Expectations`` does."""
+
+    def mentions(self, held: Iterable[Held]) -> dict[str, set[str]]:
+        """Tokens that each resource refers to, by its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +53,7 @@ class Cohort:
     since: datetime | None = None
     until: datetime | None = None
     organization: str | None = None
+    written_since: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What narrows it, for the evidence."""
@@ -51,6 +62,7 @@ class Cohort:
             "since": self.since and self.since.isoformat(),
             "until": self.until and self.until.isoformat(),
             "organization": self.organization,
+            "written_since": self.written_since and self.written_since.isoformat(),
         }
         return {name: value for name, value in every.items() if value is not None}
 
@@ -84,10 +96,33 @@ def members(
         stream=cohort.stream,
         since=cohort.since,
         until=cohort.until,
+        written_since=cohort.written_since,
         deleted=deleted,
     ):
         after = page[-1].id
         yield page
+
+
+def of_organization(
+    manifest: Manifest, expectations: Mentions, pages: Iterator[list[Held]], cohort: Cohort
+) -> Iterator[list[Held]]:
+    """Those of an organization, if the cohort names one."""
+    if cohort.organization is None:
+        yield from pages
+        return
+    wanted = token("Organization", identifier_system("Organization"), cohort.organization)
+    for page in pages:
+        mentions = expectations.mentions(page)
+        beyond = manifest.reconciliations.named_by(
+            {name for each in mentions.values() for name in each}
+        )
+        yield [
+            each
+            for each in page
+            if each.token == wanted
+            or wanted in mentions[each.token]
+            or any(wanted in beyond.get(name, ()) for name in mentions[each.token])
+        ]
 
 
 def drawn(pages: Iterator[list[Held]], *, size: int, seed: int) -> list[Held]:

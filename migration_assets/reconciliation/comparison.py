@@ -12,18 +12,17 @@ the account did not change meanwhile, is a finding: a run may be writing all the
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from migration_assets.fhir.identifiers import identifier_system
-from migration_assets.manifest import Manifest, token
+from migration_assets.manifest import Manifest
 from migration_assets.manifest.reconciliations import Finding, Held
 from migration_assets.mapping import Mapping, Resource
 from migration_assets.medplum import Fhir
 from migration_assets.reconciliation.asking import Asker
-from migration_assets.reconciliation.cohort import Cohort, drawn, members, type_of
+from migration_assets.reconciliation.cohort import Cohort, drawn, members, of_organization, type_of
 from migration_assets.reconciliation.differences import differences
 from migration_assets.reconciliation.doubts import Doubts
 from migration_assets.reconciliation.evidence import Tally, begun, kept
@@ -183,7 +182,8 @@ def _join(work: _Work, page: list[Resource]) -> None:
 
 def _ask_for(work: _Work, cohort: Cohort, sample: int | None, seed: int) -> None:
     """A cohort or a sample: each of its resources by identifier, and each that was deleted."""
-    pages = _of_organization(work, members(work.manifest, work.kind, cohort), cohort)
+    known = members(work.manifest, work.kind, cohort)
+    pages = of_organization(work.manifest, work.expectations, known, cohort)
     if sample is not None:
         pages = iter([drawn(pages, size=sample, seed=seed)])
     for page in pages:
@@ -191,28 +191,6 @@ def _ask_for(work: _Work, cohort: Cohort, sample: int | None, seed: int) -> None
         work.doubts.add(each.token for each in page)
     if sample is None:
         gone = members(work.manifest, work.kind, cohort, deleted=True)
-        for page in _of_organization(work, gone, cohort):
+        for page in of_organization(work.manifest, work.expectations, gone, cohort):
             work.doubts.add(each.token for each in page)
     work.doubts.settle()
-
-
-def _of_organization(
-    work: _Work, pages: Iterator[list[Held]], cohort: Cohort
-) -> Iterator[list[Held]]:
-    """Those of an organization, if the cohort names one (``cohort``)."""
-    if cohort.organization is None:
-        yield from pages
-        return
-    wanted = token("Organization", identifier_system("Organization"), cohort.organization)
-    for page in pages:
-        mentions = work.expectations.mentions(page)
-        beyond = work.manifest.reconciliations.named_by(
-            {name for each in mentions.values() for name in each}
-        )
-        yield [
-            each
-            for each in page
-            if each.token == wanted
-            or wanted in mentions[each.token]
-            or any(wanted in beyond.get(name, ()) for name in mentions[each.token])
-        ]

@@ -11,7 +11,7 @@ resource which carries the identifier, where somebody else writes that type. A r
 patient than the row's is the worst there is, and has a reason of its own.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ from migration_assets.manifest.reconciliations import Finding, Held
 from migration_assets.mapping import Mapping, Resource
 from migration_assets.medplum import Fhir
 from migration_assets.reconciliation.asking import AT_ONCE, Asker
-from migration_assets.reconciliation.cohort import Cohort, type_of
+from migration_assets.reconciliation.cohort import Cohort, members, of_organization, type_of
 from migration_assets.reconciliation.doubts import Doubts
 from migration_assets.reconciliation.evidence import Tally, begun, kept
 from migration_assets.reconciliation.expectation import Expectations
@@ -66,28 +66,40 @@ def check_references(
     mapping: Mapping[Any],
     *,
     resource_type: str | None = None,
+    cohort: Cohort | None = None,
     clock: Callable[[], datetime],
 ) -> ReferenceFindings:
     """Check each reference of a type that was delivered; 20 points per 1,000 resources.
 
-    And 20 per 900 different targets, each of which is looked for once.
+    And 20 per 900 different targets, each of which is looked for once. With a ``cohort`` only those
+    of its resources, each looked for by its identifier.
 
     Raises:
         Transient, Permanent: as ``comparison.compare``.
     """
-    kind = type_of(mapping, Cohort(resource_type=resource_type))
+    cohort = cohort or Cohort(resource_type=resource_type)
+    kind, scope = type_of(mapping, cohort), cohort.as_json()
     asker = fhir if isinstance(fhir, Asker) else Asker(fhir)
 
     def comparing(number: int) -> Tally:
         work = _Work(manifest, asker, mapping, kind, number)
-        for page in asker.everything(kind):
+        pages = _asked_for(work, cohort) if scope else asker.everything(kind)
+        for page in pages:
             work.look_at(page)
         work.doubts.settle()
         work.look_for_targets()
         return work.tally
 
-    beginning = begun(kind, Checked.REFERENCES, mapping.version, clock)
+    beginning = begun(kind, Checked.REFERENCES, mapping.version, clock, scope)
     return kept(manifest, asker, beginning, clock, comparing)
+
+
+def _asked_for(work: "_Work", cohort: Cohort) -> Iterator[list[Resource]]:
+    """The resources of a cohort, as searches by identifier find them."""
+    known = members(work.manifest, work.kind, cohort)
+    for page in of_organization(work.manifest, work.expectations, known, cohort):
+        found = work.asker.carrying(work.kind, (each.token.split("|", 2)[2] for each in page))
+        yield [each for resources in found.values() for each in resources]
 
 
 @dataclass

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from migration_assets.adoption import Phase, Standing, read_adoption
+from migration_assets.adoption import Cohort, Phase, Standing, read_adoption
 from migration_assets.adoption.declaring import with_phase
 from migration_assets.adoption.gates import Bounds, Evidence, Point, gate
 from migration_assets.adoption.steps import Step, following, hindrance, step
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
+from migration_assets.steps.cohorts import note_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +34,19 @@ class Move:
     becomes: Phase
     evidence: Evidence
     points: tuple[Point, ...]
+    cohort: Cohort | None = None
+    """Only this part of them; None: all that is in no cohort."""
 
     @property
     def was(self) -> Phase:
         """The phase that is left."""
-        return self.standing.phase
+        return self.standing.of(self.cohort).phase
+
+    @property
+    def kinds(self) -> str:
+        """What is moved, for people."""
+        part = "" if self.cohort is None else f", cohort {self.cohort.name}"
+        return " and ".join(self.mapping.types) + part
 
     @property
     def step(self) -> Step:
@@ -56,22 +65,28 @@ def move(
     becomes: Phase,
     evidence: Evidence,
     bounds: Bounds,
+    cohort: Cohort | None = None,
 ) -> Move:
-    """The move of a mapping's types to a phase.
+    """The move of a mapping's types, or of one cohort of them, to a phase.
 
     Raises:
         Permanent: they are in it already, or cannot be in it as they are declared.
     """
-    kinds = " and ".join(mapping.types)
-    if standing.phase is becomes:
-        raise Permanent(f"{kinds} stands in phase {becomes} already: nothing was changed.")
+    part = standing.of(cohort)
+    made = Move(
+        mapping=mapping,
+        standing=standing,
+        becomes=becomes,
+        evidence=evidence,
+        points=gate(part.phase, mapping.resource_type, evidence, bounds),
+        cohort=cohort,
+    )
+    if part.phase is becomes:
+        raise Permanent(f"{made.kinds} stands in phase {becomes} already: nothing was changed.")
     why = hindrance(standing, becomes)
     if why:
-        raise Permanent(f"{kinds} cannot be moved to {becomes}: {why}")
-    points = gate(standing.phase, mapping.resource_type, evidence, bounds)
-    return Move(
-        mapping=mapping, standing=standing, becomes=becomes, evidence=evidence, points=points
-    )
+        raise Permanent(f"{made.kinds} cannot be moved to {becomes}: {why}")
+    return made
 
 
 def refuse(asked: Move, *, force: bool, reason: str | None) -> None:
@@ -85,7 +100,7 @@ def refuse(asked: Move, *, force: bool, reason: str | None) -> None:
         raise Permanent('What is forced needs a reason, which is kept: --reason "…".')
     if force or asked.open:
         return
-    kinds, ask = " and ".join(asked.mapping.types), '--force --reason "…"'
+    kinds, ask = asked.kinds, '--force --reason "…"'
     if asked.step is not Step.NEXT:
         next_ones = " or ".join(following(asked.was)) or "none"
         raise Permanent(
@@ -107,6 +122,7 @@ def carry_out(
         Permanent: the file cannot be changed, or says something else by now.
     """
     kinds = asked.mapping.types
+    cohort = None if asked.cohort is None else asked.cohort.name
     with ExitStack() as held:
         for each in kinds:
             held.enter_context(manifest.lease(each, f"migration phase {each} {asked.becomes}"))
@@ -114,10 +130,22 @@ def carry_out(
         now = read_adoption(text, name=path.name)
         if now.standing(kinds[0]) != asked.standing:
             raise Permanent(f"{path.name} was changed meanwhile. Look at it, and ask again.")
-        changed = with_phase(text, kinds, asked.becomes, name=path.name)
+        if cohort is not None and any(
+            now.standing(each).cohort(cohort) is None
+            or now.standing(each).declaration != asked.standing.declaration
+            for each in kinds
+        ):
+            raise Permanent(
+                f"{' and '.join(kinds)} are written together and move together: declare the same "
+                f"cohorts, with the same terms, under each of them in {path.name}."
+            )
+        changed = with_phase(text, kinds, asked.becomes, cohort=cohort, name=path.name)
+        # Before it is Medplum's: who is in it, so that a later change of a row hides nothing.
+        note_all(manifest, asked.mapping, asked.standing)
         numbers = manifest.switching.begin(
-            {each: now.standing(each).phase.value for each in kinds},
+            {each: now.standing(each).of(asked.cohort).phase.value for each in kinds},
             asked.becomes.value,
+            cohort=cohort,
             by=by,
             forced=forced and not asked.open,
             reason=reason,

@@ -1,31 +1,27 @@
 """The evidence for an exit gate, read from the account, Medplum or the legacy API.
 
 Belongs here: what each phase's gate needs to know, and where that is found. Does not belong here:
-the verdict (``adoption.gates``). Medplum is asked only on the way out of dual_write, the legacy API
-only on the way out of write. Nothing is written.
+the verdict (``adoption.gates``). Medplum is asked on the way out of dual_write, and on that out of
+backfill where anything was written since the last comparison; the legacy API only on the way out of
+write. Nothing is written but comparisons, and notes of who is in which cohort.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from migration_assets.adoption import Adoption, Phase
+from migration_assets.adoption import Adoption, Cohort, Phase
 from migration_assets.adoption.gates import Bounds, Compared, Evidence, Lag
-from migration_assets.claims.on_account import unsettled
-from migration_assets.claims.on_medplum import HELD, QUESTIONS, RESOLVE, latest_whole
 from migration_assets.legacy import Source
-from migration_assets.manifest import Balance, Manifest, Selection, State
-from migration_assets.manifest.reconciliations import Reconciliation
+from migration_assets.manifest import Manifest, State
 from migration_assets.mapping import Mapping
 from migration_assets.medplum import Fhir
 from migration_assets.run import Puller
 from migration_assets.steps.polling import current_until, lateness
 from migration_assets.switching.audit import audit
-
-_LOOKED_AT = 500
-_NOTHING = Balance(0, dict.fromkeys(State, 0))
-_BY_NAME = {each.name: each for each in QUESTIONS}
+from migration_assets.switching.compared import compared, looked_again
+from migration_assets.switching.parts import Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,69 +38,90 @@ class Witnesses:
     fhir: Callable[[], Fhir | None] = lambda: None
     puller: Callable[[], Puller] | None = None
     source: Source | None = None
+    looks_again: bool = True
+    """Whether Medplum is searched for what was written since the last comparison."""
 
 
-def evidence(witnesses: Witnesses, mapping: Mapping[Any]) -> Evidence:
+def evidence(witnesses: Witnesses, mapping: Mapping[Any], cohort: Cohort | None = None) -> Evidence:
     """What is known of a mapping's types, for leaving the phase that they are in.
+
+    Of a ``cohort`` what is known of that; of a type with cohorts, what is known of the rows that
+    are in none.
 
     Raises:
         Transient, Permanent: Medplum or the legacy API had to be asked and could not.
     """
     manifest, now = witnesses.manifest, witnesses.clock()
-    phase = witnesses.adoption.standing(mapping.resource_type).phase
-    balance = manifest.balances().get(mapping.stream, _NOTHING)
-    chosen = Selection(streams=(mapping.stream,), open_only=True)
-    since = manifest.switching.since(mapping.resource_type, phase.value)
+    standing = witnesses.adoption.standing(mapping.resource_type)
+    phase = standing.of(cohort).phase
+    part = Part(manifest, mapping, standing, cohort)
+    since = manifest.switching.since(mapping.resource_type, phase.value, part.recorded)
     begin = now - timedelta(days=witnesses.bounds.days)
     writes = [manifest.switching.last_write(each) for each in mapping.types]
-    compares = phase in {Phase.BACKFILL, Phase.READ}
+    last_write = max((each for each in writes if each is not None), default=None)
+    balance = part.balance()
     return Evidence(
         now=now,
         since=since,
         eligible=balance.eligible,
         pending=balance.by_state[State.PENDING],
         balance_holds=balance.holds,
-        unexplained=unsettled(manifest.decisions.groups(chosen)).total(),
+        unexplained=part.unexplained(),
+        untold=part.untold(),
         mark=manifest.high_water_mark(mapping.stream),
-        last_write=max((each for each in writes if each is not None), default=None),
-        comparisons=tuple(compared(manifest, each, begin) for each in mapping.types)
-        if compares
-        else (),
+        last_write=last_write,
+        comparisons=_comparisons(witnesses, mapping, cohort, phase, begin, last_write),
         discrepancy=audit(
             manifest,
             witnesses.fhir(),
             witnesses.adoption,
             mapping,
             since=max(since or begin, begin) if witnesses.bounds.days else (since or begin),
+            among=part.among,
         )
         if phase is Phase.DUAL_WRITE
         else None,
         lag=_lag(witnesses, mapping.stream, now, begin) if phase is Phase.READ else None,
-        legacy_edits=legacy_edits(witnesses, mapping, begin) if phase is Phase.WRITE else None,
+        legacy_edits=legacy_edits(witnesses, mapping, begin, part)
+        if phase is Phase.WRITE
+        else None,
     )
 
 
-def compared(manifest: Manifest, kind: str, begin: datetime) -> Compared:
-    """The last whole comparison of a type, and the worst that ended at or after ``begin``."""
-    found = manifest.reconciliations.latest(resource_type=kind, limit=_LOOKED_AT)
-    last = latest_whole(found, _BY_NAME[HELD])
-    references = latest_whole(found, _BY_NAME[RESOLVE])
-    if last is None:
-        return Compared(resource_type=kind)
-    worst = max(_of_late(found, begin), key=_share, default=last)
-    return Compared(
-        resource_type=kind,
-        id=last.id,
-        started_at=last.started_at,
-        findings=sum(last.counts.values()),
-        unresolved=None if references is None else sum(references.counts.values()),
-        worst_findings=sum(worst.counts.values()),
-        worst_of=max(worst.expected, worst.found),
-    )
+def _comparisons(
+    witnesses: Witnesses,
+    mapping: Mapping[Any],
+    cohort: Cohort | None,
+    phase: Phase,
+    begin: datetime,
+    last_write: datetime | None,
+) -> tuple[Compared, ...]:
+    """Each type's comparisons; on the way out of backfill what was written since is looked at."""
+    if phase not in {Phase.BACKFILL, Phase.READ}:
+        return ()
+    manifest, terms = witnesses.manifest, None if cohort is None else cohort.terms
+    made: list[Compared] = []
+    for kind in mapping.types:
+        each = compared(manifest, kind, begin, terms=terms)
+        started = each.started_at
+        written = started is not None and last_write is not None and last_write >= started
+        again = phase is Phase.BACKFILL and (written or bool(each.unsettled))
+        fhir = witnesses.fhir() if again and witnesses.looks_again else None
+        later = (
+            None
+            if fhir is None
+            else looked_again(manifest, fhir, mapping, each, clock=witnesses.clock, terms=terms)
+        )
+        made.append(replace(each, later=later))
+    return tuple(made)
 
 
-def legacy_edits(witnesses: Witnesses, mapping: Mapping[Any], begin: datetime) -> int | None:
+def legacy_edits(
+    witnesses: Witnesses, mapping: Mapping[Any], begin: datetime, part: Part
+) -> int | None:
     """Rows that were edited in the legacy system at or after ``begin``; nothing is landed.
+
+    Of a cohort those are counted that are in it, and those of which nothing is on account.
 
     A stream that cannot filter by time is read whole: what is not as it landed counts as edited.
     """
@@ -123,20 +140,10 @@ def legacy_edits(witnesses: Witnesses, mapping: Mapping[Any], begin: datetime) -
                 if row.changed_at is None or row.changed_at >= begin
             }
         else:
-            unseen += witnesses.manifest.unseen(mapping.stream, page.rows)
-    return len(keys) + unseen
-
-
-def _of_late(found: Iterable[Reconciliation], begin: datetime) -> list[Reconciliation]:
-    return [
-        each
-        for each in found
-        if each.finished_at is not None and not each.scope and each.finished_at >= begin
-    ]
-
-
-def _share(each: Reconciliation) -> float:
-    return sum(each.counts.values()) / max(1, each.expected, each.found)
+            here = part.of_keys(str(each.key) for each in page.rows)
+            rows = [each for each in page.rows if str(each.key) in here]
+            unseen += witnesses.manifest.unseen(mapping.stream, rows)
+    return len(part.of_keys(keys)) + unseen
 
 
 def _lag(witnesses: Witnesses, stream: str, now: datetime, begin: datetime) -> Lag | None:

@@ -1,0 +1,86 @@
+"""The part of a type that is moved: all of it, one cohort, or what is in none of its cohorts.
+
+Belongs here: counting and choosing a part's rows. Does not belong here: telling who is in a cohort
+(``steps.cohorts``), or what a gate asks for (``adoption.gates``).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from migration_assets.adoption import Cohort, Standing
+from migration_assets.claims.on_account import unsettled
+from migration_assets.manifest import Balance, Manifest, Selection, State
+from migration_assets.mapping import Mapping
+from migration_assets.steps.cohorts import cohorts_of, note_all
+from migration_assets.steps.resolution import AWAITING
+
+_NOTHING = Balance(0, dict.fromkeys(State, 0))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a mapping's types; everybody on account is noted when it is made."""
+
+    manifest: Manifest
+    mapping: Mapping[Any]
+    standing: Standing
+    cohort: Cohort | None = None
+
+    def __post_init__(self) -> None:
+        note_all(self.manifest, self.mapping, self.standing)
+
+    @property
+    def name(self) -> str:
+        """As it is noted: empty for what is in no cohort."""
+        return "" if self.cohort is None else self.cohort.name
+
+    @property
+    def recorded(self) -> str | None:
+        """As changes of its phase are recorded."""
+        return None if self.cohort is None else self.cohort.name
+
+    def balance(self) -> Balance:
+        """Its rows by state; it holds if that of all rows of the stream does."""
+        stream = self.mapping.stream
+        whole = self.manifest.balances().get(stream, _NOTHING)
+        if not self.standing.cohorts:
+            return whole
+        every = self.manifest.cohorts.balances(stream, self.standing.declaration)
+        own = every.get(self.name, _NOTHING)
+        return own if whole.holds else Balance(-1, own.by_state)
+
+    def unexplained(self) -> int:
+        """Its rows that did not arrive and that nobody accepted; waiting is no failure."""
+        stream = self.mapping.stream
+        if not self.standing.cohorts:
+            chosen = Selection(streams=(stream,), open_only=True)
+            return unsettled(self.manifest.decisions.groups(chosen)).total()
+        declaration = self.standing.declaration
+        reasons = self.manifest.cohorts.open_reasons(stream, declaration, self.name)
+        del reasons[AWAITING]
+        return reasons.total()
+
+    def untold(self) -> int:
+        """Rows of which nobody knows the cohort, so that they may be in this one."""
+        if not self.standing.cohorts:
+            return 0
+        stream, declaration = self.mapping.stream, self.standing.declaration
+        return self.manifest.cohorts.untold(stream, declaration, but=AWAITING)
+
+    def among(self, numbers: Iterable[int]) -> set[int]:
+        """Those of some units that are in it, or of which that cannot be told."""
+        listed = list(numbers)
+        if not self.standing.cohorts:
+            return set(listed)
+        known = cohorts_of(self.manifest, self.mapping, self.standing, listed)
+        return {each for each in listed if known.get(each, self.name) == self.name}
+
+    def of_keys(self, keys: Iterable[str]) -> set[str]:
+        """The same of rows by key; one that is not on account may be in it."""
+        listed = list(keys)
+        if not self.standing.cohorts:
+            return set(listed)
+        numbers = self.manifest.cohorts.numbers(self.mapping.stream, listed)
+        here = self.among(numbers.values())
+        return {each for each in listed if each not in numbers or numbers[each] in here}
