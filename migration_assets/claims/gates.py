@@ -12,6 +12,7 @@ refer to, and the sensor leaves a paused stream out on purpose.
 from collections.abc import Sequence
 from typing import Any
 
+from migration_assets.claims.counting import several
 from migration_assets.claims.on_account import unsettled
 from migration_assets.errors import Permanent, Transient
 from migration_assets.manifest import Balance, Manifest, Selection
@@ -83,7 +84,7 @@ def _shut(run: Run, mapping: Mapping[Any], balance: Balance | None) -> str:
         return ""
     if not balance.holds:
         return (
-            f"its balance is broken ({balance.eligible:,} rows, and "
+            f"its balance is broken ({several(balance.eligible, 'row')}, and "
             f"{sum(balance.by_state.values()):,} by state). Let nothing run, and look at "
             "`migration status`: this is a defect, report it."
         )
@@ -97,7 +98,7 @@ def _shut(run: Run, mapping: Mapping[Any], balance: Balance | None) -> str:
     most, _ = reasons.most_common(1)[0]
     kind = mapping.resource_type
     return (
-        f"{reasons.total():,} of its {balance.eligible:,} rows did not arrive, more than "
+        f"{reasons.total():,} of its {several(balance.eligible, 'row')} did not arrive, more than "
         f"MIGRATION_EXCEPTIONS_GATE lets pass (mostly {most}). `migration exceptions --type "
         f"{kind}` tells what each reason needs; then `migration redeliver --type {kind} --reason "
         f"{most}`."

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from migration_assets.claims.counting import of_several, several, verb
 from migration_assets.manifest import Balance, Group, Pause, State
 from migration_assets.steps.pausing import told
 from migration_assets.steps.resolution import AWAITING
@@ -24,6 +25,8 @@ class Claim:
     holds: bool
     said: str
     counts: Mapping[str, int] = field(default_factory=dict)
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    """What it rests on, in words, by name."""
     reasons: Mapping[str, int] = field(default_factory=dict)
     mend: str = ""
     alarming: bool = True
@@ -61,31 +64,35 @@ def accounted(
     if not balance.holds:
         return Claim(
             holds=False,
-            said=f"{balance.eligible:,} rows are on account, but the states of "
-            f"{sum(balance.by_state.values()):,} add up.",
+            said=f"On account: {several(balance.eligible, 'row')}. By state they are "
+            f"{sum(balance.by_state.values()):,}.",
             counts=counts,
             mend="let nothing run, and look at `migration status`: this is a defect, report it",
         )
     if owned or (pending and refusal):
-        why = refusal if owned else f"{pending:,} rows are pending. {refusal}"
+        why = refusal if owned else f"{several(pending, 'row is', 'rows are')} pending. {refusal}"
         return nothing_claimed(why, counts=counts)
     if not pending:
-        return Claim(
-            holds=True, said=f"All {balance.eligible:,} rows have their outcome.", counts=counts
-        )
+        return Claim(holds=True, said=f"{_each(balance.eligible)} outcome.", counts=counts)
     if subset:
         return nothing_claimed(
-            f"only a subset was asked for, {pending:,} others stay pending.",
+            f"only a subset was asked for, {several(pending, 'other stays', 'others stay')} "
+            "pending.",
             f"`migration remap {resource_type}`, or materialize without limit, keys, sample: "
             "a subset leaves the others out on purpose",
             counts,
         )
     return Claim(
         holds=False,
-        said=f"{pending:,} of {balance.eligible:,} rows have no outcome yet.",
+        said=f"{of_several(pending, balance.eligible, 'row')} {verb(pending, 'has', 'have')} no "
+        "outcome yet.",
         counts=counts,
         mend=f"`migration remap {resource_type}` settles what is pending, as does the next run",
     )
+
+
+def _each(rows: int) -> str:
+    return "The one row has its" if rows == 1 else f"All {rows:,} rows have their"
 
 
 def unsettled(groups: Iterable[Group]) -> Counter[str]:
@@ -104,7 +111,9 @@ def exceptions_below(
     reasons = unsettled(groups)
     failed, rows = reasons.total(), balance.eligible if balance else 0
     counts = {"exceptions": failed, "rows": rows, "allowed": int(share * rows)}
-    said = f"{failed:,} of {rows:,} rows did not arrive; {int(share * rows):,} are allowed."
+    allowed = int(share * rows)
+    said = f"{of_several(failed, rows, 'row')} did not arrive; "
+    said += f"{allowed:,} {verb(allowed, 'is', 'are')} allowed."
     if failed <= share * rows:
         return Claim(holds=True, said=said, counts=counts, reasons=reasons)
     most = reasons.most_common(1)[0][0]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from migration_assets.claims.counting import several
 from migration_assets.claims.on_account import Claim, nothing_claimed
 from migration_assets.manifest.reconciliations import Reconciliation
 from migration_assets.reconciliation.findings import Checked, Kind
@@ -92,22 +93,45 @@ def judged(
         "expected": evidence.expected,
         "found": evidence.found,
         "findings": found,
-        "evidence": evidence.id,
         "age_seconds": age,
         "points": evidence.points,
         **{f"note/{name}": number for name, number in evidence.notes.items()},
     }
     part = " of a part of the type" if evidence.scope else ""
+    against_it = f"{several(found, 'finding speaks', 'findings speak')} against this"
     said = (
         f"Comparison {evidence.id}{part} ({evidence.checked}) at "
         f"{evidence.finished_at:%Y-%m-%d %H:%M} UTC: {evidence.expected:,} on account, "
-        f"{found:,} findings against this."
+        f"{evidence.found:,} found; {against_it if found else 'nothing speaks against this'}."
     )
+    told = _told(evidence)
     if not found:
-        return Claim(holds=True, said=said, counts=counts)
-    return Claim(
-        holds=False, said=said, counts=counts, reasons=against, mend=_mend(resource_type, against)
-    )
+        return Claim(holds=True, said=said, counts=counts, evidence=told)
+    mend = _mend(resource_type, against)
+    return Claim(holds=False, said=said, counts=counts, evidence=told, reasons=against, mend=mend)
+
+
+def _told(evidence: Reconciliation) -> dict[str, str]:
+    """What was looked at, when, for which mapping: what a reader needs to believe it, or to ask."""
+    began, ended = evidence.started_at, evidence.finished_at
+    ways = {
+        Checked.IDENTIFIERS: "every identifier and id",
+        Checked.CONTENT: "every identifier and id, and the content of what was found",
+        Checked.REFERENCES: "every reference that was delivered, and what it leads to",
+    }
+    # A cohort may be named by a key: numbers only.
+    parts = sorted(each for each in evidence.scope.items() if isinstance(each[1], int))
+    scope = ", ".join(f"{name} {number}" for name, number in parts)
+    return {
+        "comparison": f"number {evidence.id}; `migration reconcile --list` shows it",
+        "compared": ways[Checked(evidence.checked)],
+        "of": f"a part of the type {scope}".strip() if evidence.scope else "the whole type",
+        "searched": f"{evidence.query} ({several(evidence.searches, 'search', 'searches')})",
+        "when": f"{began:%Y-%m-%d %H:%M:%S} to {ended:%H:%M:%S} UTC" if ended else "cut off",
+        "mapping": f"version {evidence.mapping_version}" if evidence.mapping_version else "unknown",
+        "counted": f"{several(evidence.expected, 'resource')} on account, "
+        f"{several(evidence.found, 'resource')} found in Medplum",
+    }
 
 
 def _mend(resource_type: str, against: Iterable[str]) -> str:

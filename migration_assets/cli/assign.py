@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from migration_assets.claims.counting import several
 from migration_assets.cli.choosing import refuse_everything, selection, speaker, streams
 from migration_assets.cli.output import console, print_json
 from migration_assets.connections import Connections
@@ -63,6 +64,8 @@ def assign(  # noqa: PLR0913, PLR0917 - a verb's options
     if as_json:
         print_json({"assigned": assigned})
     else:
-        console().print(f"Written down for {assigned:,} units." if assigned else "No such unit.")
+        console().print(
+            f"Written down for {several(assigned, 'unit')}." if assigned else "No such unit."
+        )
     if not assigned:
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from migration_assets.claims.counting import several
 from migration_assets.cli.findings import Finding
 from migration_assets.manifest import Manifest
 from migration_assets.manifest.sealing import SETTING, Seals
@@ -34,8 +35,9 @@ def _encryption(manifest: Manifest, names: list[str]) -> Finding:
         return Finding(
             _NAME,
             "warning",
-            f"{standing.open:,} rows are not sealed and {older:,} are under an older key: "
+            f"{several(standing.open, 'row is', 'rows are')} not sealed and {older:,} under an "
+            "older key: "
             "`migration seal` seals them.",
         )
     held = standing.by_key.get(names[0], 0)
-    return Finding(_NAME, "ok", f"{held:,} rows sealed with key {names[0]}")
+    return Finding(_NAME, "ok", f"{several(held, 'row')} sealed with key {names[0]}")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from migration_assets.claims.counting import several
 from migration_assets.cli.findings import Finding, tried
 from migration_assets.medplum import MedplumClient
 from migration_assets.medplum.listeners import Listener, listeners
@@ -27,7 +28,8 @@ def side_effects(
         return
     fire = found.on(types)
     scheduled = f", {found.scheduled:,} of them by a timer" if found.scheduled else ""
-    told = f"{found.bots:,} Bots{scheduled}; {len(found.subscriptions):,} active Subscriptions"
+    told = f"{several(found.bots, 'Bot')}{scheduled}; "
+    told += several(len(found.subscriptions), "active Subscription")
     if found.full:
         told += " or more"
     if not fire:

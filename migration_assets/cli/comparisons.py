@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from migration_assets.claims.counting import several
 from migration_assets.cli.output import console, plain_table, print_json, short_key
 from migration_assets.manifest.reconciliations import Finding, Reconciliation
 from migration_assets.operations.repairing import Repaired
@@ -38,7 +39,9 @@ def print_comparisons(made: Sequence[Comparison]) -> None:
     resources = sum(each.evidence.found for each in made)
     per = points / resources if resources else 0.0
     agree = "Everything agrees" if all(each.agrees for each in made) else "Something differs"
-    out.print(f"{agree}. It cost {points:,} quota points, {per:.3f} per resource looked at.")
+    out.print(
+        f"{agree}. It cost {several(points, 'quota point')}, {per:.3f} per resource looked at."
+    )
 
 
 def _table(evidence: Sequence[Reconciliation], title: str, *, dated: bool = False) -> Table:

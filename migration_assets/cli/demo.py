@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from migration_assets.claims.counting import several
 from migration_assets.cli.output import balance_table, console, exceptions_table
 from migration_assets.errors import Permanent
 from migration_assets.manifest import State
@@ -59,7 +60,7 @@ def demo(
 
     out = console()
     if not home.clinic.exists():
-        out.print(f"Founding a clinic of {patients:,} patients in {home.folder} …")
+        out.print(f"Founding a clinic of {several(patients, 'patient')} in {home.folder} …")
     migration.found_clinic(home, patients=patients, seed=seed, now=datetime.now(UTC))
     if changes:
         made = migration.change_clinic(home, changes, now=datetime.now(UTC))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from migration_assets.claims.counting import several
 from migration_assets.errors import Permanent
 from migration_assets.legacy.drafting import Draft, draft, fetch_document, is_url, read_document
 from migration_assets.legacy.origins import place
@@ -58,7 +59,7 @@ def _write(out: Path, text: str, *, force: bool) -> None:
 def _tell(drafted: Draft, out: Path | None) -> None:
     """On standard error, so that the draft itself can be piped into a file."""
     told = Console(stderr=True, highlight=False, soft_wrap=True)
-    counted = f"{len(drafted.streams)} streams drafted"
+    counted = f"{several(len(drafted.streams), 'stream')} drafted"
     if drafted.left_out:
         counted += f", {len(drafted.left_out)} more in comments to complete"
     told.print(f"{counted}; {drafted.decisions} lines to decide.", markup=False)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from migration_assets.claims.counting import several
 from migration_assets.cli.output import console
 from migration_assets.errors import Permanent
 from migration_assets.starter import Starter, free_ports, write
@@ -36,7 +37,7 @@ def new(
     folder.mkdir(parents=True, exist_ok=True)
     out = console()
     written = write(Starter(chosen, _demo(folder, patients)), folder)
-    out.print(f"{chosen}: {len(written)} files in {folder}", markup=False)
+    out.print(f"{chosen}: {several(len(written), 'file')} in {folder}", markup=False)
     for each in written:
         out.print(f"  {each}", markup=False, highlight=False)
     out.print(f"Next: cd {folder}; migration check; pytest; dagster dev", markup=False)

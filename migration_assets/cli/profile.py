@@ -8,6 +8,7 @@ import orjson
 import typer
 from rich.text import Text
 
+from migration_assets.claims.counting import several
 from migration_assets.cli.output import console, plain_table, print_json
 from migration_assets.connections import Connections
 from migration_assets.demo.on_demand import before_use
@@ -85,7 +86,7 @@ def _check_landed(manifest: Manifest, streams: Sequence[str]) -> None:
 
 def _show(found: StreamProfile) -> None:
     out = console()
-    table = plain_table(f"{found.stream}: {found.rows:,} rows ({found.origin})")
+    table = plain_table(f"{found.stream}: {several(found.rows, 'row')} ({found.origin})")
     table.add_column("field", overflow="fold", max_width=24)
     table.add_column("filled", justify="right", no_wrap=True)
     table.add_column("type", no_wrap=True)

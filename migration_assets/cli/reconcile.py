@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from migration_assets.claims.counting import several
 from migration_assets.cli.comparisons import (
     plain,
     print_comparisons,
@@ -67,7 +68,6 @@ def reconcile(  # noqa: PLR0913, PLR0917 - a command has its options
     settings = read_settings()
     connections = Connections(settings, before_use=before_use)
     cohort = Cohort(stream=stream, since=_utc(since), until=_utc(until), organization=organization)
-    partly = sample is not None or cohort != Cohort()
     with connections.manifest() as manifest:
         if show:
             print_evidence(manifest.reconciliations.latest(limit=_SHOWN), as_json=as_json)
@@ -89,9 +89,9 @@ def reconcile(  # noqa: PLR0913, PLR0917 - a command has its options
                     clock=connections.clock,
                 )
                 made.append((mapping, compared))
-                if (references or Repair.REFERENCES in (mend or ())) and not partly:
+                if (references or Repair.REFERENCES in (mend or ())) and sample is None:
                     checked = check_references(
-                        manifest, asker, mapping, resource_type=kind, clock=connections.clock
+                        manifest, asker, mapping, cohort=part, clock=connections.clock
                     )
                     made.append((mapping, checked))
     comparisons = [each for _mapping, each in made]
@@ -162,7 +162,9 @@ def _watched(fhir: MedplumClient, *, quiet: bool) -> Iterator[Asker]:
         def watched(resources: int) -> None:
             nonlocal seen
             seen += resources
-            status.update(f"{seen:,} resources read, {asker.points:,} points spent")
+            status.update(
+                f"{several(seen, 'resource')} read, {several(asker.points, 'point')} spent"
+            )
 
         asker = Asker(fhir, watched=watched)
         yield asker

@@ -6,6 +6,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from migration_assets.claims.counting import several
 from migration_assets.cli.output import console, print_json
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.errors import Permanent
@@ -57,8 +58,8 @@ def _write(path: Path, made: Register, connections: Connections) -> None:
     out.print(f"Written: {path}")
     for stream, field in made.not_mapped:
         out.print(
-            f"! {stream}.{field.path}: populated in {field.populated:,} rows, not mapped",
+            f"! {stream}.{field.path}: populated in {several(field.populated, 'row')}, not mapped",
             markup=False,
         )
     for name, rows in made.unmapped_streams.items():
-        out.print(f"! {name}: {rows:,} rows on account, and no mapping", markup=False)
+        out.print(f"! {name}: {several(rows, 'row')} on account, and no mapping", markup=False)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
+from migration_assets.claims.counting import several
 from migration_assets.cli.choosing import speaker
 from migration_assets.cli.output import console, print_json
 from migration_assets.connections import Connections
@@ -45,6 +46,7 @@ def seal(
         return
     held = standing.by_key.get(key, 0)
     console().print(
-        f"Sealed with key {key}: {rows:,} rows and {prints:,} fingerprints anew; {held:,} rows are "
-        "under it now. No other key is needed."
+        f"Sealed with key {key}: {several(rows, 'row')} and "
+        f"{several(prints, 'fingerprint')} anew; {several(held, 'row is', 'rows are')} under it "
+        "now. No other key is needed."
     )

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from migration_assets.claims.counting import several, verb
 from migration_assets.cli.output import balance_table, console, exceptions_table, print_json
 from migration_assets.cli.status_by import By, recount, show_by
 from migration_assets.connections import Connections, mappings_of
@@ -88,7 +89,10 @@ def status(
             out.print(_told(act), markup=False)
         pending = sum(each.balance.by_state[State.PENDING] for each in balances if not each.within)
         if pending:
-            out.print(f"{pending:,} rows are pending: materialize their types to settle them.")
+            out.print(
+                f"{several(pending, 'row is', 'rows are')} pending: materialize "
+                f"{verb(pending, 'its type to settle it', 'their types to settle them')}."
+            )
         if not any(each.balance.eligible for each in balances):
             out.print("Nothing is on account yet: materialize an asset, or run `migration demo`.")
     if not holds:
@@ -97,7 +101,7 @@ def status(
 
 def _told(act: Act) -> str:
     """The last thing that was done to the rows on account as a whole."""
-    what = f"{act.rows:,} rows {act.act}" + (f" of {act.stream}" if act.stream else "")
+    what = f"{several(act.rows, 'row')} {act.act}" + (f" of {act.stream}" if act.stream else "")
     how = f"key {act.terms}" if act.act == SEALED else f"kept: {act.terms}"
     end = "" if act.finished_at else "; it did not come to its end, run it again"
     return f"{act.started_at:%Y-%m-%d}: {what} by {act.by} ({how}){end}."

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from migration_assets.claims.counting import several, verb
 from migration_assets.cli.output import console, plain_table, print_json
 from migration_assets.connections import PIPELINE_VERSION, Connections, mappings_of
 from migration_assets.demo.on_demand import before_use
@@ -125,13 +126,17 @@ def _print(undone: Undone, *, act: bool) -> None:
     if undone.already:
         out.print(f"{undone.already:,} of them are in Medplum as they were before already.")
     if undone.open:
-        out.print(f"{undone.open:,} units are open, and held as undone meanwhile: run it again.")
+        out.print(
+            f"{several(undone.open, 'unit is', 'units are')} open, and held as undone meanwhile: "
+            "run it again."
+        )
     if not act and undone.resources:
         out.print("Nothing was written. Add --yes to do it.")
     elif act and undone.units:
         out.print(
-            f"{undone.units:,} rows are quarantined as undone: no pull writes them again until "
-            "they are redelivered."
+            f"{several(undone.units, 'row is', 'rows are')} quarantined as undone: no pull writes "
+            f"{verb(undone.units, 'it again until it is', 'them again until they are')} "
+            "redelivered."
         )
 
 

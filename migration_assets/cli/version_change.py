@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from rich.text import Text
 
+from migration_assets.claims.counting import of_several
 from migration_assets.cli.output import console, plain_table, print_json
 from migration_assets.connections import Connections
 from migration_assets.mapping import Mapping
@@ -84,8 +85,8 @@ def _print(change: VersionChange, *, asked: bool, values: bool) -> None:
         return
     versions = ", ".join(f"{name}: {number:,}" for name, number in change.before.most_common())
     out.print(
-        f"{change.rows:,} of {change.of_rows:,} rows that another version settled ({versions}), "
-        f"mapped by version {change.version}; nothing was written."
+        f"{of_several(change.rows, change.of_rows, 'row')} that another version settled "
+        f"({versions}), mapped by version {change.version}; nothing was written."
     )
     table = plain_table("Resources")
     table.add_column("type", no_wrap=True)

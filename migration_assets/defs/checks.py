@@ -82,10 +82,11 @@ def severity(claim: Claim) -> dg.AssetCheckSeverity:
 
 
 def metadata(claim: Claim) -> dict[str, Any]:
-    """How many, for which reasons, and what mends it."""
+    """How many, what that rests on, for which reasons, and what mends it."""
     most = Counter(claim.reasons).most_common(_REASONS_SHOWN)
     return {
         **claim.counts,
+        **{f"evidence/{name}": text for name, text in claim.evidence.items()},
         **{f"reason/{reason}": number for reason, number in most},
         "recovery": claim.mend or "none needed",
     }

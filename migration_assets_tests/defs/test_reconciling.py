@@ -85,6 +85,7 @@ def test_a_second_resource_with_our_identifier_fails_the_check_of_uniqueness(
     check = checked(result, "Patient", UNIQUE)
     assert not check.passed
     assert numbers(check.metadata)["reason/duplicate"] == 1
+    assert "1 finding speaks against this" in str(check.description)
     assert commands(check) == ["migration reconcile Patient --repair duplicates --yes"]
     assert checked(result, "Organization", UNIQUE).passed
 
@@ -100,7 +101,17 @@ def test_beside_a_materialization_the_last_comparison_is_recalled_and_costs_noth
     meddle(clinic, delete="P2")
     recalled = checked(clinic.run(), "Patient", HELD)
     assert recalled.passed
-    assert numbers(recalled.metadata)["evidence"] > 0
+    told = numbers(recalled.metadata)
+    assert told["evidence/comparison"].startswith("number ")
+    assert told["evidence/compared"] == "every identifier and id"
+    assert told["evidence/of"] == "the whole type"
+    assert told["evidence/searched"].startswith("Patient?identifier=")
+    assert " search" in told["evidence/searched"]
+    assert told["evidence/when"].endswith(" UTC")
+    version = clinic.mappings["Patient"].version
+    assert told["evidence/mapping"] == f"version {version}"
+    counted = "3 resources on account, 3 resources found in Medplum"
+    assert told["evidence/counted"] == counted
 
 
 def test_a_backfill_compares_afterwards_where_that_is_asked_for(clinic: SmallClinic) -> None:
