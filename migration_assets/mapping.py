@@ -9,11 +9,11 @@ import enum
 from collections.abc import Callable
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from migration_assets.errors import Quarantine
+from migration_assets.errors import Quarantine, Transient
 
 SOURCE_URI = "http://your-source-system.com"
 """Prefix of every identifier system, as in Medplum's guide. Settle it before the first delivery:
@@ -52,6 +52,40 @@ class Related:
     """
 
     resources: tuple[Resource, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bot:
+    """A Medplum Bot that transforms rows in place of ``build``.
+
+    Named by ``identifier`` (``system|value``: the same in every project) or by ``id``. At most
+    ``at_once`` executions are under way.
+    """
+
+    identifier: str | None = None
+    id: str | None = None
+    at_once: int = 4
+
+    @property
+    def name(self) -> str:
+        """How it is called in messages."""
+        return self.identifier or f"Bot/{self.id}"
+
+
+class Unanswered(Transient):
+    """What becomes of a row is a Bot's to say, and it was not asked or could not answer yet."""
+
+
+class Answers(Protocol):
+    """What a Bot says of rows; ``steps.transforming`` asks it, and preparing only looks it up."""
+
+    def answer(self, row: Any) -> "Resource | Related | Skip":
+        """What a row became. Raises Quarantined, or Unanswered."""
+
+
+def built_by_a_bot(_row: Any) -> NoReturn:
+    """Stand where ``build`` does not: such a row is nobody's to build here."""
+    raise Unanswered("This mapping's Bot was not asked what its rows become.")
 
 
 class Step(enum.Enum):
@@ -130,6 +164,9 @@ class Mapping(Generic[R]):
     setting and never in a mapping file. It is content like any other: with another one, or none,
     every resource comes out differently without another ``version``.
 
+    ``transformer`` is a Bot of the Medplum project that says what becomes of a row, instead of
+    ``build``; ``answers`` are what it said, and no mapping file's to give.
+
     ``under`` is the type whose lease and phase this one shares, if not its own: what services send
     of a type is written beside the rows of its mapping, one after the other.
     """
@@ -137,7 +174,9 @@ class Mapping(Generic[R]):
     stream: str
     row: type[R]
     resource_type: str
-    build: Callable[[R], Resource | Related | Skip]
+    build: Callable[[R], Resource | Related | Skip] = built_by_a_bot
+    transformer: Bot | None = None
+    answers: Answers | None = field(default=None, repr=False, compare=False)
     version: str
     step: Step
     after: tuple[str, ...] = ()

@@ -40,6 +40,7 @@ from migration_assets.steps.relinking import relink
 from migration_assets.steps.resolution import release, resolve, without_collisions
 from migration_assets.steps.senders import Senders
 from migration_assets.steps.settling import settlement
+from migration_assets.steps.transforming import ask, bound
 
 
 @dataclass
@@ -153,6 +154,7 @@ def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Wo
         Permanent: Medplum refuses every request, or the stream is paused.
     """
     refuse_paused(run, mapping)
+    mapping = bound(mapping, run.manifest, run.fhir)
     worked = Worked()
     standing = run.adoption.standing(mapping.resource_type)
     if run.fhir is None or not standing.may_deliver:
@@ -224,8 +226,11 @@ def _pass_over(
 ) -> None:
     """Go once over the pending units, in landing order."""
     for units in pending(run, mapping, only):
+        asked = ask(mapping, units, partial(run.manifest.renew, lease) if lease else None)
+        worked.open += len(asked.unanswered)
         with _no_collection():
-            _pass_over_chunk(run, mapping, worked, units, senders=senders, lease=lease)
+            _pass_over_chunk(run, mapping, worked, asked.units, senders=senders, lease=lease)
+        asked.refuse_silence()
 
 
 def _pass_over_chunk(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from migration_assets.adoption import Adoption
+from migration_assets.cli.check_bots import bots
 from migration_assets.cli.check_protection import protection
 from migration_assets.cli.check_side_effects import side_effects
 from migration_assets.cli.check_streams import PATIENCE, impatient, stream_findings
@@ -144,6 +145,7 @@ def _medplum(
             "project admin raises it with UserConfiguration option fhirQuota.",
         )
     types = [kind for each in mappings.values() for kind in each.types]
+    yield from bots(client, mappings.values())
     yield from side_effects(client, types, connections.settings)
     atomic, said = tried("Medplum transactions", client.transactions_available, lambda _: "")
     if atomic is None:

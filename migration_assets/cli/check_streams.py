@@ -137,6 +137,8 @@ def _finding(claim: str, looked: _Looked, mapping: Mapping[Any] | None) -> Findi
         told += f"; would be quarantined: {reasons}"
     elif mapping is None:
         told += "; no mapping reads it"
+    elif mapping.transformer is not None:
+        told += f"; its Bot {mapping.transformer.name} is not asked of them here"
     else:
         told += ", all of which map and validate" if rows else ""
     facts = asdict(seen) | {"requests": looked.requests, "seconds": looked.seconds}
@@ -157,7 +159,7 @@ def _trouble(rows: Iterable[PulledRow], mapping: Mapping[Any] | None) -> Counter
         if row.deleted:
             continue
         problems: Sequence[Any] = (row.problem,) if row.problem else ()
-        if mapping is not None and not problems:
+        if mapping is not None and mapping.transformer is None and not problems:
             problems = preview(mapping, "", row.row).problems
         found.update(str(problem) for problem in itertools.islice(problems, 1))
     return found

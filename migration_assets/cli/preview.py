@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import orjson
@@ -16,11 +17,14 @@ from migration_assets.cli.version_change import show_version_change
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
+from migration_assets.manifest import Manifest
 from migration_assets.manifest.payload import PURGED
 from migration_assets.mapping import Mapping
+from migration_assets.medplum import MedplumClient
 from migration_assets.settings import read_settings
 from migration_assets.steps.preparation import Preview
 from migration_assets.steps.preparation import preview as preview_row
+from migration_assets.steps.transforming import ask_rows, bound
 
 _SHOWN = 3
 
@@ -57,7 +61,7 @@ def preview(
         show_version_change(connections, mapping, limit, values=show_values, as_json=as_json)
         return
     rows = _rows(connections, mapping, limit or _SHOWN, key or [], live=live)
-    previews = [preview_row(mapping, name, row) for name, row in rows]
+    previews = _previewed(connections, mapping, list(rows))
     if as_json:
         print_json([_plain(each) for each in previews])
         return
@@ -65,6 +69,30 @@ def preview(
         _show(each)
     if not previews:
         console().print(_nothing_found(mapping.stream, keys=bool(key), live=live))
+
+
+def _previewed(
+    connections: Connections, mapping: Mapping[Any], rows: list[tuple[str, Any]]
+) -> list[Preview]:
+    """What the rows become; a mapping's Bot is executed for them, if Medplum is set."""
+    if mapping.transformer is not None:
+        with connections.manifest() as manifest, closing_medplum(connections, manifest) as fhir:
+            mapping = bound(mapping, manifest, fhir)
+            ask_rows(mapping, [row for _, row in rows])
+    return [preview_row(mapping, name, row) for name, row in rows]
+
+
+@contextmanager
+def closing_medplum(
+    connections: Connections, manifest: Manifest
+) -> Iterator[MedplumClient | None]:
+    """The Medplum project, if one is set, closed afterwards."""
+    fhir = connections.medplum(manifest)
+    try:
+        yield fhir
+    finally:
+        if fhir is not None:
+            fhir.close()
 
 
 def _nothing_found(stream: str, *, keys: bool, live: bool) -> str:

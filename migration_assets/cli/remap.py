@@ -10,6 +10,7 @@ from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.on_demand import before_use
 from migration_assets.pipeline import migrate
 from migration_assets.settings import read_settings
+from migration_assets.steps.transforming import version_now
 
 
 def remap(
@@ -25,8 +26,9 @@ def remap(
     found = mappings_of(settings)
     (mapping,) = chosen_mappings(list(found.values()), [resource_type])
     with Connections(settings, before_use=before_use).run("migration remap") as run:
-        purged = run.manifest.remapping.count_purged(mapping.stream, mapping.version)
-        reopened = run.manifest.remapping.reopen_outdated(mapping.stream, mapping.version)
+        version = version_now(mapping, run.manifest, run.fhir)
+        purged = run.manifest.remapping.count_purged(mapping.stream, version)
+        reopened = run.manifest.remapping.reopen_outdated(mapping.stream, version)
         worked = migrate(run, mapping)
         refusal = run.adoption.standing(mapping.resource_type).refusal
     states = {state.value: number for state, number in worked.by_state.items() if number}
@@ -34,7 +36,7 @@ def remap(
         print_json(
             {
                 "type": mapping.resource_type,
-                "version": mapping.version,
+                "version": version,
                 "reopened": reopened,
                 "purged": purged,
                 "settled": states,
@@ -44,7 +46,7 @@ def remap(
         return
     out = console()
     out.print(
-        f"{mapping.resource_type} {mapping.version}: {reopened:,} rows of another version were "
+        f"{mapping.resource_type} {version}: {reopened:,} rows of another version were "
         "mapped again."
     )
     if purged:

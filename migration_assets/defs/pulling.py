@@ -27,6 +27,7 @@ from migration_assets.mapping import Mapping
 from migration_assets.pipeline import Worked, land, migrate
 from migration_assets.run import Run, Way, Window
 from migration_assets.steps.clinical_ranges import choose_range
+from migration_assets.steps.transforming import version_now
 from migration_assets.sweeping import sweep
 
 _TURN_SECONDS = 2.0
@@ -104,7 +105,8 @@ class Pulling:
         mapping = self.mapping
         match window.way:
             case Way.REMAP:
-                reopened = run.manifest.remapping.reopen_outdated(mapping.stream, mapping.version)
+                version = version_now(mapping, run.manifest, run.fhir)
+                reopened = run.manifest.remapping.reopen_outdated(mapping.stream, version)
                 return Pulled(Landed(), {"reopened": reopened})
             case Way.RECORDS:
                 return self._land_range(run)

@@ -42,14 +42,14 @@ class Fault:
     """A fault and its occurrences: those listed in ``at`` (the first is 1), else by ``rate``.
 
     An occurrence is a request or a write that could have the fault; ``on`` counts only those of
-    bundles or only those of searches. ``after_work`` lets a STATUS lie: everything was done.
+    bundles, of searches, or of neither (``others``). ``after_work`` lets a STATUS lie: everything was done.
     ``wait_seconds`` is what a 429 names, or how long LATE waits for the client at most.
     """
 
     wrong: Wrong
     rate: float = 1.0
     at: tuple[int, ...] | None = None
-    on: Literal["any", "bundles", "searches"] = "any"
+    on: Literal["any", "bundles", "searches", "others"] = "any"
     after_work: bool = False
     wait_seconds: float | None = None
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from migration_assets.manifest import account, landing, ownership, sweeps
 from migration_assets.manifest import leases as leasing
 from migration_assets.manifest import marks as marking
+from migration_assets.manifest.bot_answers import BotAnswers
 from migration_assets.manifest.cohorts import Cohorts
 from migration_assets.manifest.contents import Contents
 from migration_assets.manifest.cutovers import Cutovers
@@ -84,6 +85,7 @@ class Manifest:
         self.cutovers = Cutovers(self._engine, self._read, self._now)
         self.waiting = Waiting(self._read.begin)
         self.remapping = Remapping(self._engine.begin, self._read.begin)
+        self.bot_answers = BotAnswers(self._engine, self._read.begin)
         self.history = History(self._engine, self._read.begin, self._now)
         self.decisions = Decisions(self._engine, self._read, self._now)
         self.likenesses = Likenesses(self._engine.begin, self._read.begin)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from migration_assets.manifest.bot_answers import forget_answers
 from migration_assets.manifest.collisions import DUPLICATE_KEY, OUTDATED, SUPERSEDED
 from migration_assets.manifest.custody import add_to, empty_the_log, release_space
 from migration_assets.manifest.landing import take_turns
@@ -83,6 +84,7 @@ class Purges:
                 .where(units.c.id.in_([row.id for row in found]))
                 .values(payload=NO_PAYLOAD)
             )
+            forget_answers(connection, [row.id for row in found])
             dropped = Due(len(found), sum(row.size for row in found))
             add_to(connection, record, rows=dropped.rows, size=dropped.bytes)
         return dropped

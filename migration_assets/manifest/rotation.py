@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from migration_assets.errors import Permanent
+from migration_assets.manifest.bot_answers import forget_old_seals
 from migration_assets.manifest.custody import SEALED, Custody, add_to, empty_the_log
 from migration_assets.manifest.likenesses import mask_likenesses
 from migration_assets.manifest.outages import Database
@@ -130,7 +131,9 @@ class Rotation:
             return mask_likenesses(connection)
 
     def finish(self) -> None:
-        """See to it that what stood there before is gone from the log as well."""
+        """Let go what Bots answered; and see to it that nothing of before is left in the log."""
+        with self._write.begin() as connection:
+            forget_old_seals(connection)
         empty_the_log(self._write.engine)
 
 

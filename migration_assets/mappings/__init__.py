@@ -16,7 +16,7 @@ from typing import Any
 
 from migration_assets.errors import Permanent
 from migration_assets.fhir.retirement import supports
-from migration_assets.mapping import Mapping, Step
+from migration_assets.mapping import Mapping, Step, built_by_a_bot
 
 
 def discover(*extra_folders: Path, built_in: bool = True) -> dict[str, Mapping[Any]]:
@@ -40,6 +40,7 @@ def discover(*extra_folders: Path, built_in: bool = True) -> dict[str, Mapping[A
                 found[path] = _mapping(path)
     _check_single(found)
     _check_removals(found)
+    _check_transformers(found)
     return _ordered(found.values())
 
 
@@ -96,6 +97,26 @@ def _check_removals(found: dict[Path, Mapping[Any]]) -> None:
                     f"Looking for mappings: {path} removes by {mapping.removal.value}, which "
                     f"{each} has no element for. Choose another removal."
                 )
+
+
+def _check_transformers(found: dict[Path, Mapping[Any]]) -> None:
+    """Exactly one says what a row becomes, and a Bot must be one that can be found."""
+    for path, mapping in found.items():
+        bot = mapping.transformer
+        if (bot is None) == (mapping.build is built_by_a_bot):
+            raise Permanent(
+                f"Looking for mappings: {path} has {'both' if bot else 'neither'} `build` and "
+                "`transformer`. One of them says what becomes of a row."
+            )
+        if bot is not None and (bool(bot.identifier) == bool(bot.id) or not _named(bot.identifier)):
+            raise Permanent(
+                f"Looking for mappings: {path} must name its Bot either by id or by identifier, as "
+                '`Bot(identifier="https://your-clinic.example/bots|conditions")`.'
+            )
+
+
+def _named(identifier: str | None) -> bool:
+    return identifier is None or all(part.strip() for part in identifier.partition("|"))
 
 
 def _ordered(mappings: Iterable[Mapping[Any]]) -> dict[str, Mapping[Any]]:

@@ -13,6 +13,7 @@ from migration_assets.medplum.answers import (
     Delivered,
     Verdict,
 )
+from migration_assets.medplum.bots import FoundBot, RunsBots, find_bot
 from migration_assets.medplum.bundles import Member, Submission
 from migration_assets.medplum.client import (
     Auth,
@@ -41,15 +42,18 @@ __all__ = [
     "Delivered",
     "Deliverer",
     "Fhir",
+    "FoundBot",
     "Manner",
     "MedplumClient",
     "Member",
     "Pacer",
+    "RunsBots",
     "Submission",
     "Throttled",
     "Unacceptable",
     "Verdict",
     "Via",
     "content_print",
+    "find_bot",
     "find_by_identifier",
 ]

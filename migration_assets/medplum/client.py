@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from migration_assets.errors import Transient
 from migration_assets.fhir.identifiers import search_token
 from migration_assets.medplum.auth import BasicCredential, ClientCredentials, Credential
+from migration_assets.medplum.bots import Bots
 from migration_assets.medplum.jobs import Jobs
 from migration_assets.medplum.quota import SEARCH_POINTS, Pacer
 from migration_assets.medplum.wire import TIMEOUT, Ambiguous, Body, Wire
@@ -66,6 +67,7 @@ class MedplumClient:
         self.pacer = pacer or Pacer(clock=clock, sleep=sleep)
         self._wire = Wire(base_url, credential, self.pacer, timeout=timeout)
         self._jobs = Jobs(self._wire, sleep=sleep)
+        self._bots = Bots(self._wire, self.pacer)
         self._sleep = sleep
         self._transactions: bool | None = None
 
@@ -94,6 +96,10 @@ class MedplumClient:
     ) -> list[dict[str, Any]]:
         """Execute a batch of ``entries`` entries in Medplum's own time; raises as ``Jobs.run``."""
         return _whole(self._jobs.run(body, keep_waiting=keep_waiting), entries)
+
+    def execute_bot(self, bot_id: str, body: bytes) -> Any:
+        """What a Bot said of a row; raises as ``Bots.execute``."""
+        return self._bots.execute(bot_id, body)
 
     def search(self, resource_type: str, params: Mapping[str, str]) -> list[dict[str, Any]]:
         """The resources found by ``POST Type/_search`` (ids do not fit a URL; contract §11).

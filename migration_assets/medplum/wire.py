@@ -103,7 +103,7 @@ class Wire:
             login = self._credential.header(refused=refused)
             sent = {"Accept": "application/fhir+json", **login, **headers}
             if isinstance(body, bytes):  # a mapping goes out as a form, by requests
-                sent["Content-Type"] = "application/fhir+json"
+                sent.setdefault("Content-Type", "application/fhir+json")
             self.requests_made = next(self._count) + 1
             answer = self._session.request(
                 method,

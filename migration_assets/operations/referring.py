@@ -12,6 +12,7 @@ from typing import Any
 from migration_assets.manifest import Manifest, Unit
 from migration_assets.mapping import Mapping as RowMapping
 from migration_assets.steps.relinking import references_of
+from migration_assets.steps.transforming import ask, bound
 
 _CHUNK = 500
 
@@ -21,7 +22,8 @@ class Referred:
 
     def __init__(self, manifest: Manifest, mappings: Mapping[str, RowMapping[Any]]) -> None:
         self._manifest = manifest
-        self._by_stream = {each.stream: each for each in mappings.values()}
+        # What a Bot said of rows that were delivered is on account: nobody need be asked.
+        self._by_stream = {each.stream: bound(each, manifest, None) for each in mappings.values()}
         self._tokens: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
@@ -49,4 +51,7 @@ class Referred:
 
     def _references(self, unit: Unit) -> set[str]:
         mapping = self._by_stream.get(unit.stream)
-        return references_of(mapping, unit) if mapping is not None else set()
+        if mapping is None:
+            return set()
+        ask(mapping, [unit]).refuse_silence()
+        return references_of(mapping, unit)

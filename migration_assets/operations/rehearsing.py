@@ -37,9 +37,12 @@ from migration_assets.medplum.conflicts import is_edit
 from migration_assets.steps.cohorts import Admitted, admit, still_unsure
 from migration_assets.steps.preparation import Prepared, member_token, prepare
 from migration_assets.steps.resolution import AWAITING, resolve, without_collisions
+from migration_assets.steps.transforming import ask, bound
 
 CHUNK = 500
 EXAMPLES = 3
+NOT_ASKED = "bot-not-asked"
+"""What becomes of the row is a Bot's to say, and no Medplum is set, or it did not answer."""
 _ON_ITS_WAY = "00000000-0000-4000-8000-000000000000"  # the id of what a run would create first
 
 

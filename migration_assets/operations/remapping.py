@@ -21,6 +21,7 @@ from migration_assets.medplum import Fhir
 from migration_assets.medplum.contents import stripped
 from migration_assets.operations.rehearsing import CHUNK, Outlook, Rehearsal
 from migration_assets.steps.preparation import member_token
+from migration_assets.steps.transforming import bound, version_now
 
 EXAMPLES = 3
 _FAILED = (State.QUARANTINED, State.REJECTED)
@@ -81,6 +82,8 @@ def version_change(
     Raises:
         Transient: Medplum does not answer.
     """
+    version_now(mapping, manifest, fhir)
+    mapping = bound(mapping, manifest, fhir)
     change = VersionChange(mapping.resource_type, mapping.version)
     change.of_rows = manifest.remapping.count_outdated(mapping.stream, mapping.version)
     change.purged = manifest.remapping.count_purged(mapping.stream, mapping.version)

@@ -26,6 +26,7 @@ from migration_assets.manifest.records import chunked
 from migration_assets.mapping import Mapping, Resource
 from migration_assets.reconciliation.asking import Asker
 from migration_assets.steps.preparation import Prepared, member_token, prepare
+from migration_assets.steps.transforming import ask, bound
 
 
 class Expectations:
@@ -34,7 +35,7 @@ class Expectations:
     def __init__(self, manifest: Manifest, asker: Asker, mapping: Mapping[Any]) -> None:
         self._manifest = manifest
         self._asker = asker
-        self._mapping = mapping
+        self._mapping = bound(mapping, manifest, None)  # what its Bot said is on account
 
     def of(self, held: Iterable[Held]) -> dict[str, Resource]:
         """What each of these was delivered as, by token; unknown ones are left out."""
@@ -115,6 +116,8 @@ def _made_anew(mapping: Mapping[Any], unit: Unit) -> Prepared | None:
         for each in unit.targets
         if not each.deleted
     )
+    if ask(mapping, [unit]).unanswered:
+        return None
     plain = replace(mapping, create_only=False)
     made = prepare(plain, replace(unit, targets=held))
     return made if isinstance(made, Prepared) else None

@@ -24,6 +24,7 @@ from migration_assets.signoff.pairs import Pairing
 from migration_assets.signoff.values import Chart, Charts, NotArrived, RelatedLine, RowPage
 from migration_assets.signoff.withholding import Withholding
 from migration_assets.steps.preparation import mapped
+from migration_assets.steps.transforming import bound
 
 PATIENT = "Patient"
 SHOWN = 3
@@ -188,6 +189,7 @@ class _Charts:
         unit = settled.unit
         if unit.row is PURGED:
             return "purged", ()
+        mapping = bound(mapping, self._manifest, None)
         live = {each.token for each in unit.targets if not each.deleted and each.fhir_id}
         known = delivered_of(mapping, unit, live) if live else {}
         if live and known.keys() == live:

@@ -27,7 +27,15 @@ from migration_assets.fhir.validation import problems
 from migration_assets.manifest import Settlement, State, Target, Unit, token
 from migration_assets.manifest.landing import PAYLOAD_PURGED
 from migration_assets.manifest.payload import PURGED
-from migration_assets.mapping import Mapping, Quarantined, Related, Removal, Resource, Skip
+from migration_assets.mapping import (
+    Mapping,
+    Quarantined,
+    Related,
+    Removal,
+    Resource,
+    Skip,
+    Unanswered,
+)
 from migration_assets.medplum import DELETION, Member, Submission, content_print
 
 
@@ -98,13 +106,19 @@ class Preview:
 
 
 def prepare(mapping: Mapping[Any], unit: Unit) -> Prepared | Settlement:
-    """What is to become of one pending unit under ``mapping``."""
+    """What is to become of one pending unit under ``mapping``.
+
+    Raises:
+        Unanswered: its Bot was not asked of this row.
+    """
     try:
         return _removal(mapping, unit) if unit.deleted else _delivery(mapping, unit)
     except Quarantine as error:
         return settled(
             unit, State.QUARANTINED, mapping.version, reason=error.reason, field=error.field
         )
+    except Unanswered:
+        raise
     except Exception as error:  # noqa: BLE001 - the one place: a mapping's bug is one row's fate
         return settled(
             unit,
@@ -121,6 +135,8 @@ def preview(mapping: Mapping[Any], key: str, row: Any) -> Preview:
         resources = _resources(mapping, row)
     except Quarantine as error:
         return Preview(key, row, (), (str(error),))
+    except Unanswered as error:
+        return Preview(key, row, (), (f"unanswered: {error}",))
     except Exception as error:  # noqa: BLE001 - as in prepare
         return Preview(key, row, (), (f"mapping-error: {type(error).__name__}",))
     if isinstance(resources, Skip):
@@ -264,7 +280,8 @@ def _resources(mapping: Mapping[Any], row: Any) -> tuple[Resource, ...] | Skip:
         raise Quarantined(
             f"row-{first['type'].replace('_', '-')}", ".".join(str(part) for part in first["loc"])
         ) from None
-    built = mapping.build(model)
+    answers = mapping.answers
+    built = mapping.build(model) if answers is None else answers.answer(row)
     if isinstance(built, Skip):
         return built
     resources = built.resources if isinstance(built, Related) else (built,)

@@ -20,6 +20,7 @@ from migration_assets.manifest.likenesses import PROBABLE_DUPLICATE
 from migration_assets.manifest.remapping import SettledUnit
 from migration_assets.mapping import Mapping
 from migration_assets.steps.preparation import mapped
+from migration_assets.steps.transforming import ask, bound
 
 _AT_ONCE = 1_000
 
@@ -44,8 +45,9 @@ def probable_duplicates(
     for mapping in mappings:
         if PERSON not in mapping.types:
             continue
+        said = bound(mapping, manifest, None)
         for unit in _landed(manifest, mapping.stream):
-            for each in _likenesses(mapping, unit):
+            for each in _likenesses(said, unit):
                 alike[each].append((unit.stream, unit.key))
     found = {
         ProbableDuplicate(each.rule, tuple(units)) for each, units in alike.items() if units[1:]
@@ -61,6 +63,7 @@ def hold(manifest: Manifest, mapping: Mapping[Any]) -> Iterator[list[Settlement]
     if PERSON not in mapping.types:
         return
     for units in _pending(manifest, mapping.stream):
+        ask(mapping, units).refuse_silence()
         manifest.likenesses.note(
             {
                 unit.id: ((each.rule, each.print) for each in found)
@@ -92,6 +95,7 @@ def foreseen(
 
     They are compared with each other and with what is known of the other units on account.
     """
+    mapping = bound(mapping, manifest, None)
     alike: dict[Likeness, set[int]] = defaultdict(set)
     owned: set[int] = set()
     if PERSON in mapping.types:
@@ -109,6 +113,7 @@ def foreseen(
 
 
 def _likenesses(mapping: Mapping[Any], unit: Unit) -> set[Likeness]:
+    ask(mapping, [unit])  # a Bot's answers are looked up
     return _compared(mapping, unit) or set()
 
 

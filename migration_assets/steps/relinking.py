@@ -14,6 +14,7 @@ from typing import Any
 from migration_assets.manifest import Manifest, Unit, token
 from migration_assets.mapping import Mapping
 from migration_assets.steps.preparation import Prepared, prepare
+from migration_assets.steps.transforming import ask
 
 _CHUNK = 500
 
@@ -26,7 +27,7 @@ def relink(manifest: Manifest, mapping: Mapping[Any]) -> int:
         return 0
     linked = [
         unit.id
-        for unit in _written(manifest, mapping.stream)
+        for unit in _written(manifest, mapping)
         if not moved.isdisjoint(references_of(mapping, unit))
     ]
     manifest.remapping.moves.told(mapping.stream, moved, linked)
@@ -47,11 +48,16 @@ def references_of(mapping: Mapping[Any], unit: Unit) -> set[str]:
     }
 
 
-def _written(manifest: Manifest, stream: str) -> Iterator[Unit]:
+def _written(manifest: Manifest, mapping: Mapping[Any]) -> Iterator[Unit]:
     """Units of which Medplum holds anything."""
     last_id = 0
-    while units := manifest.landed_units(stream, after_id=last_id, limit=_CHUNK):
+    while units := manifest.landed_units(mapping.stream, after_id=last_id, limit=_CHUNK):
         last_id = units[-1].id
-        for unit in units:
-            if any(each.fhir_id is not None and not each.deleted for each in unit.targets):
-                yield unit
+        written = [
+            unit
+            for unit in units
+            if any(each.fhir_id is not None and not each.deleted for each in unit.targets)
+        ]
+        asked = ask(mapping, written)
+        asked.refuse_silence()
+        yield from asked.units

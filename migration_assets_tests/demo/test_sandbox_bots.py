@@ -1,4 +1,4 @@
-"""Bots of the sandbox answer as the real server's source has it: what they return, and how they fail.
+"""Bots of the sandbox answer as the real server's source has it, and fail as it says.
 
 Who writes a Bot against a sandbox that is kinder than Medplum finds out in production.
 """
@@ -34,6 +34,7 @@ class Project:
         self._auth = (sandbox.client_id, SECRET)
 
     def bot(self, runtime: str | None = "awslambda", code: str = CODE, **more: Any) -> str:
+        """Create one, with its code if there is any."""
         bot = {"resourceType": "Bot", "name": "told", "runtimeVersion": runtime} | more
         kept = {name: value for name, value in bot.items() if value is not None}
         made = self.post("Bot", kept)
@@ -44,11 +45,13 @@ class Project:
         return number
 
     def post(self, path: str, body: Any, **headers: str) -> requests.Response:
+        """Whatever comes back."""
         return requests.post(
             f"{self._fhir}/{path}", json=body, auth=self._auth, headers=headers, timeout=20
         )
 
     def executed(self, bot: str, **said: Any) -> requests.Response:
+        """The Bot's answer to this input."""
         return self.post(f"Bot/{bot}/$execute", said)
 
 

@@ -37,7 +37,7 @@ const PROPERTIES = {
   fault: (value) => KINDS.has(value),
   rate: (value) => typeof value === 'number' && value >= 0 && value <= 1,
   at: (value) => Array.isArray(value) && value.every((each) => Number.isInteger(each) && each > 0),
-  on: (value) => ['any', 'bundles', 'searches'].includes(value),
+  on: (value) => ['any', 'bundles', 'searches', 'others'].includes(value),
   after_work: (value) => typeof value === 'boolean',
   wait_ms: (value) => Number.isInteger(value) && value >= 0,
 };
