@@ -45,6 +45,9 @@ def flags(
     for kind, flag in found["types"].items():
         both = "yes" if flag["dual_write"] else "no"
         table.add_row(kind, flag["phase"], flag["read"], flag["write"], both)
+        for name, part in flag.get("cohorts", {}).items():
+            both = "yes" if part["dual_write"] else "no"
+            table.add_row(f"· {name}", part["phase"], part["read"], part["write"], both)
     console().print(table)
     for place, how in written.items():
         where = how.get("reference") or how.get("name")

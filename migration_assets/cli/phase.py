@@ -1,18 +1,19 @@
 """``migration phase``: where each type stands, and the controlled step to the next phase."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
 
-from migration_assets.adoption import Adoption, Phase
+from migration_assets.adoption import Adoption, Cohort, Phase, Standing
 from migration_assets.adoption.flags import flags as flags_of
 from migration_assets.adoption.gates import Evidence, Point, gate
 from migration_assets.adoption.steps import Step
 from migration_assets.cli.choosing import speaker
-from migration_assets.cli.output import console, plain_table, print_json
+from migration_assets.cli.output import console, print_json
+from migration_assets.cli.standings import lines, show
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import MigrationError, Permanent
@@ -26,7 +27,7 @@ from migration_assets.switching.publishing import publish
 
 
 @dataclass(frozen=True)
-class _Desk:
+class Desk:
     """What this command works with, the things outside opened when they are first needed."""
 
     connections: Connections
@@ -43,8 +44,8 @@ class _Desk:
             self._fhir.append(client and self.opened.enter_context(closing(client)))
         return self._fhir[0]
 
-    def witnesses(self) -> Witnesses:
-        """Where evidence comes from."""
+    def witnesses(self, *, looks_again: bool = True) -> Witnesses:
+        """Where evidence comes from; ``looks_again``: Medplum is searched for what is new."""
         source = self.connections.settings.source
         return Witnesses(
             manifest=self.manifest,
@@ -58,6 +59,7 @@ class _Desk:
             if source
             else None,
             source=self.connections.source() if source else None,
+            looks_again=looks_again,
         )
 
 
@@ -72,12 +74,16 @@ class _Manner:
     say: Callable[[str], None]
 
 
-def phase(
+def phase(  # noqa: PLR0913, PLR0917 - a command has its options
     resource_type: Annotated[
         str | None, typer.Argument(metavar="[TYPE]", help="The FHIR type to move.")
     ] = None,
     becomes: Annotated[
         Phase | None, typer.Argument(metavar="[PHASE]", help="The phase it is to be in.")
+    ] = None,
+    cohort: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only this cohort of it, as adoption.toml names it."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what.")] = False,  # noqa: FBT002 - typer's way
     force: Annotated[bool, typer.Option("--force", help="Past a shut gate, or back.")] = False,  # noqa: FBT002
@@ -90,26 +96,29 @@ def phase(
 ) -> None:
     """Show every type's phase and what its exit gate says, or move a type to another phase.
 
-    Types that are written together move together. Exit 1: the gate is shut.
+    Types that are written together move together. Cohorts of a type move by themselves: without
+    --cohort only that moves which is in none. Exit 1: the gate is shut.
     """
     settings = read_settings()
     connections = Connections(settings, before_use=before_use)
     mappings = tuple(mappings_of(settings).values())
     with connections.manifest() as manifest, ExitStack() as opened:
-        desk = _Desk(connections, manifest, connections.adoption(), mappings, opened)
+        desk = Desk(connections, manifest, connections.adoption(), mappings, opened)
         if resource_type is None:
-            _show(desk, as_json=as_json)
+            show(lines(desk), as_json=as_json)
             return
         mapping = _mapping(mappings, resource_type)
         standing = desk.adoption.standing(mapping.resource_type)
-        found = _evidence(desk, mapping, force=force)
+        part = _cohort(standing, resource_type, cohort)
+        was = standing.of(part).phase
+        found = _evidence(desk, mapping, part, force=force)
         if becomes is None:
-            points = gate(standing.phase, mapping.resource_type, found, connections.bounds)
-            _print_gate(mapping, standing.phase, points)
+            points = gate(was, mapping.resource_type, found, connections.bounds)
+            _show_gate(mapping, part, was, points, as_json=as_json)
             return
-        asked = move(mapping, standing, becomes, found, connections.bounds)
+        asked = move(mapping, standing, becomes, found, connections.bounds, part)
         if not as_json:
-            _print_gate(mapping, standing.phase, asked.points)
+            _show_gate(mapping, part, was, asked.points, as_json=False)
         if not yes or not (asked.open or force):
             _ask(asked, force=force, as_json=as_json)
             return
@@ -120,10 +129,21 @@ def phase(
         print_json(_plain_move(asked, done=True))
 
 
-def _evidence(desk: _Desk, mapping: Mapping[Any], *, force: bool) -> Evidence:
+def _cohort(standing: Standing, resource_type: str, name: str | None) -> Cohort | None:
+    found = None if name is None else standing.cohort(name)
+    if name is not None and found is None:
+        known = ", ".join(each.name for each in standing.cohorts) or "none"
+        raise Permanent(
+            f"{resource_type} has no cohort {name}. Declared in adoption.toml: {known} "
+            f"([{resource_type}.cohorts.{name}], with its terms and a phase)."
+        )
+    return found
+
+
+def _evidence(desk: Desk, mapping: Mapping[Any], cohort: Cohort | None, *, force: bool) -> Evidence:
     """What is known; a way back is open with --force even where nobody can be asked any more."""
     try:
-        return evidence(desk.witnesses(), mapping)
+        return evidence(desk.witnesses(), mapping, cohort)
     except MigrationError as error:
         if not force:
             raise
@@ -131,12 +151,13 @@ def _evidence(desk: _Desk, mapping: Mapping[Any], *, force: bool) -> Evidence:
         return Evidence(now=desk.connections.clock(), since=None)
 
 
-def _move(desk: _Desk, asked: Move, manner: _Manner) -> None:
+def _move(desk: Desk, asked: Move, manner: _Manner) -> None:
     """Move, and tell front ends: on the way back they are told first, to stop writing there."""
     path = desk.connections.settings.adoption
     if path is None:
         raise Permanent("No adoption.toml is set: point MIGRATION_ADOPTION at one.")
-    after = desk.adoption.with_phase(asked.mapping.types, asked.becomes)
+    name = None if asked.cohort is None else asked.cohort.name
+    after = desk.adoption.with_phase(asked.mapping.types, asked.becomes, cohort=name)
     kinds = [each for one in desk.mappings for each in one.types]
 
     def told() -> bool:
@@ -151,7 +172,7 @@ def _move(desk: _Desk, asked: Move, manner: _Manner) -> None:
     back = asked.step is Step.BACK
     well = told() if manner.publishes and back else True
     carry_out(desk.manifest, path, asked, by=manner.by, forced=manner.forced, reason=manner.reason)
-    manner.say(f"{' and '.join(asked.mapping.types)}: {asked.was} → {asked.becomes}, written down.")
+    manner.say(f"{asked.kinds}: {asked.was} → {asked.becomes}, written down.")
     well = told() if manner.publishes and not back else well
     if not well:
         raise typer.Exit(1)
@@ -162,7 +183,7 @@ def _ask(asked: Move, *, force: bool, as_json: bool) -> None:
     if as_json:
         print_json(_plain_move(asked, done=False))
     elif asked.open:
-        _say(f"The gate is open. --yes moves {' and '.join(asked.mapping.types)}.")
+        _say(f"The gate is open. --yes moves {asked.kinds} to {asked.becomes}.")
     elif not force and asked.step is Step.NEXT:
         _say('The gate is shut. --force --reason "…" does it all the same.')
     elif not force:
@@ -176,70 +197,6 @@ def _ask(asked: Move, *, force: bool, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-@dataclass(frozen=True)
-class _Line:
-    """One type's standing, as it is shown."""
-
-    mapping: Mapping[Any]
-    phase: Phase
-    strategy: str
-    authority: str
-    since: str
-    points: tuple[Point, ...]
-    problem: str
-
-
-def _lines(desk: _Desk) -> Iterator[_Line]:
-    for each in desk.mappings:
-        standing = desk.adoption.standing(each.resource_type)
-        kind, problem = each.resource_type, ""
-        points: tuple[Point, ...] = ()
-        since = desk.manifest.switching.since(kind, standing.phase.value)
-        try:
-            found = evidence(desk.witnesses(), each)
-            points = gate(standing.phase, kind, found, desk.connections.bounds)
-        except MigrationError as error:
-            problem = str(error)
-        yield _Line(
-            each,
-            standing.phase,
-            standing.strategy.value if standing.may_deliver else "",
-            "medplum"
-            if standing.owned_by_medplum
-            else (standing.authority.value if standing.authority else "a person"),
-            f"{since:%Y-%m-%d %H:%M}" if since else "by hand",
-            points,
-            problem,
-        )
-
-
-def _show(desk: _Desk, *, as_json: bool) -> None:
-    lines = list(_lines(desk))
-    if as_json:
-        print_json({"types": [_plain(each) for each in lines]})
-        return
-    table = plain_table("Where each type stands")
-    for name in ("type", "phase", "since", "strategy", "who wins", "exit gate"):
-        table.add_column(name, no_wrap=name in {"type", "phase"}, overflow="fold")
-    for each in lines:
-        shut = [point.said for point in each.points if not point.holds]
-        end = "nothing comes after" if each.phase is Phase.RETIRED else "open"
-        said = each.problem or ("; ".join(shut) or end)
-        kinds = ", ".join(each.mapping.types)
-        table.add_row(
-            kinds, each.phase.value, each.since, each.strategy or "·", each.authority, said
-        )
-    console().print(table)
-
-
-def _print_gate(mapping: Mapping[Any], phase: Phase, points: tuple[Point, ...]) -> None:
-    _say(f"{' and '.join(mapping.types)} in phase {phase}; to leave it:")
-    for each in points:
-        _say(f"  {'✓' if each.holds else '✗'} {each.said}")
-        if not each.holds:
-            _say(f"      {each.mend}")
-
-
 def _mapping(mappings: tuple[Mapping[Any], ...], resource_type: str) -> Mapping[Any]:
     for each in mappings:
         if resource_type in each.types:
@@ -248,21 +205,35 @@ def _mapping(mappings: tuple[Mapping[Any], ...], resource_type: str) -> Mapping[
     raise Permanent(f"No mapping makes {resource_type}. There are: {known}.")
 
 
-def _plain(each: _Line) -> dict[str, Any]:
-    return {
-        "types": list(each.mapping.types),
-        "phase": each.phase.value,
-        "since": each.since,
-        "strategy": each.strategy,
-        "authority": each.authority,
-        "problem": each.problem,
-        "gate": [{"holds": one.holds, "said": one.said, "mend": one.mend} for one in each.points],
-    }
+def _show_gate(
+    mapping: Mapping[Any],
+    cohort: Cohort | None,
+    phase: Phase,
+    points: tuple[Point, ...],
+    *,
+    as_json: bool,
+) -> None:
+    if as_json:
+        gate_ = [{"holds": one.holds, "said": one.said, "mend": one.mend} for one in points]
+        name = None if cohort is None else cohort.name
+        print_json(
+            {"types": list(mapping.types), "cohort": name, "phase": phase.value, "gate": gate_}
+        )
+        return
+    part = "" if cohort is None else f", cohort {cohort.name} ({cohort.terms}),"
+    _say(f"{' and '.join(mapping.types)}{part} in phase {phase}; to leave it:")
+    for each in points:
+        _say(f"  {'✓' if each.holds else '✗'} {each.said}")
+        if not each.holds:
+            _say(f"      {each.mend}")
+    if not points:
+        _say("  nothing comes after it")
 
 
 def _plain_move(asked: Move, *, done: bool) -> dict[str, Any]:
     return {
         "types": list(asked.mapping.types),
+        "cohort": None if asked.cohort is None else asked.cohort.name,
         "was": asked.was.value,
         "becomes": asked.becomes.value,
         "step": asked.step.value,

@@ -13,6 +13,7 @@ from migration_assets.cli.check_side_effects import side_effects
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.manifest import Manifest
+from migration_assets.mappings import discover
 from migration_assets.medplum import MedplumClient
 from migration_assets.medplum.listeners import listeners
 from migration_assets.settings import Settings, read_settings
@@ -22,6 +23,8 @@ from migration_assets_tests.cli.test_reconcile import (
     migration,
 )
 from migration_assets_tests.conftest import SECRET
+
+KEY = discover()["Organization"].examples[0]["organization_id"]
 
 
 @pytest.fixture
@@ -149,3 +152,40 @@ def test_whoever_listens_to_what_is_migrated_is_named_with_what_to_do(
     (told,) = (each for each in checked if each.claim == "Medplum listeners")
     assert (told.verdict, sorted(told.seen)) == ("warning", ["Observation", "Patient"])
     assert CANARY not in repr(warned) + repr(checked)
+
+
+def test_a_cohort_is_moved_by_itself_once_it_is_proved_and_front_ends_are_told_whom_it_means(
+    folder: Path,
+) -> None:
+    text = (
+        '# the clinic\n[Organization]\nphase = "rehearse"\n\n'
+        f'[Organization.cohorts.old]  # up to the merger\norganization = "{KEY}"\n'
+        'phase = "backfill"\n'
+    )
+    path = folder / "adoption.toml"
+    path.write_text(text, encoding="utf-8")
+    assert "· old" in migration("phase").output
+    unknown = migration("phase", "Organization", "--cohort", "new")
+    assert "has no cohort new. Declared in adoption.toml: old" in str(unknown.exception)
+    asked = ("phase", "Organization", "read", "--cohort", "old", "--yes")
+    refused = migration(*asked)
+    assert (refused.exit_code, path.read_text()) == (1, text)
+    mended = ("reconcile", "Organization", "--organization", KEY, "--references")
+    assert f"`migration {' '.join(mended)}`" in " ".join(refused.output.split())
+    assert migration(*mended).exit_code == 0
+    done = migration(*asked, "--by", "a lead")
+    assert (done.exit_code, "cohort old: backfill → read" in done.output) == (0, True), done.output
+    assert path.read_text() == text.replace('"backfill"', '"read"')
+    flag = _flag(folder, "Organization")
+    assert (flag["phase"], flag["read"]) == ("rehearse", "legacy")
+    assert flag["cohorts"]["old"]["read"] == "medplum"
+    assert flag["cohorts"]["old"]["terms"]["organization"].endswith(f"|{KEY}")
+    told = json.loads(migration("phase", "--json").stdout)["types"]
+    parts = {each["cohort"]: each["phase"] for each in told if each["types"] == ["Organization"]}
+    assert parts == {None: "rehearse", "old": "read"}
+    manifest = Manifest(f"sqlite:///{folder / 'manifest.db'}", clock=lambda: None)  # type: ignore[arg-type, return-value] # only read
+    (change,) = manifest.switching.changes()
+    assert (change.cohort, change.was, change.becomes) == ("old", "backfill", "read")
+    assert manifest.switching.since("Organization", "read") is None
+    assert manifest.switching.since("Organization", "read", "old") is not None
+    manifest.close()
