@@ -167,8 +167,8 @@ class Mapping(Generic[R]):
     ``transformer`` is a Bot of the Medplum project that says what becomes of a row, instead of
     ``build``; ``answers`` are what it said, and no mapping file's to give.
 
-    ``under`` is the type whose lease and phase this one shares, if not its own: what services send
-    of a type is written beside the rows of its mapping, one after the other.
+    ``beside`` is the mapping that makes the same resources from rows, whose lease and phase this
+    one shares: what services send of a type is written beside those, one after the other.
     """
 
     stream: str
@@ -189,7 +189,7 @@ class Mapping(Generic[R]):
     owner: str = ""
     review: Review = Review.DRAFT
     marker: tuple[str, str] | None = None
-    under: str = ""
+    beside: "Mapping[Any] | None" = None
     examples: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     quarantined_examples: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
 
@@ -201,4 +201,4 @@ class Mapping(Generic[R]):
     @property
     def head(self) -> str:
         """The type whose lease and phase count."""
-        return self.under or self.resource_type
+        return self.beside.resource_type if self.beside else self.resource_type

@@ -24,6 +24,7 @@ from migration_assets.mapping import Mapping
 from migration_assets.medplum import Deliverer, Submission, Verdict
 from migration_assets.run import SETTLE_LAG, Run, Way, Window
 from migration_assets.steps.cohorts import by_cohort, left_out, note_all
+from migration_assets.steps.handing_over import prepare_claimed
 from migration_assets.steps.landing import land_page
 from migration_assets.steps.pausing import (
     note_held,
@@ -34,7 +35,7 @@ from migration_assets.steps.pausing import (
 )
 from migration_assets.steps.pending import chosen, pending
 from migration_assets.steps.polling import note_current
-from migration_assets.steps.preparation import Prepared, member_token, prepare
+from migration_assets.steps.preparation import Prepared, member_token
 from migration_assets.steps.probable_duplicates import hold
 from migration_assets.steps.relinking import relink
 from migration_assets.steps.resolution import release, resolve, without_collisions
@@ -156,15 +157,15 @@ def migrate(run: Run, mapping: Mapping[Any], subset: Subset | None = None) -> Wo
     refuse_paused(run, mapping)
     mapping = bound(mapping, run.manifest, run.fhir)
     worked = Worked()
-    standing = run.adoption.standing(mapping.resource_type)
+    standing = run.adoption.standing(mapping.head)
     if run.fhir is None or not standing.may_deliver:
         only = chosen(run, mapping, subset)
         _hold(run, mapping, worked, only)
         _pass_over(run, mapping, worked, only, senders=None)
         return worked
     fhir = run.fhir
-    with run.manifest.lease(mapping.resource_type, run.label) as lease:
-        refuse_outdated(run.manifest, mapping.resource_type, run.id)
+    with run.manifest.lease(mapping.head, run.label) as lease:
+        refuse_outdated(run.manifest, mapping.head, run.id)
         # Renewed before every bundle: waits for quota may outlast a lease that nobody renews.
         senders = Senders(
             lambda authority: run.new_deliverer(
@@ -243,13 +244,13 @@ def _pass_over_chunk(
     lease: Lease | None,
 ) -> None:
     """Prepare some units, hold back what must wait, deliver the rest, settle all of them."""
-    made = [prepare(mapping, unit) for unit in units]
+    made = prepare_claimed(run.manifest, mapping, units, writes=senders is not None)
     due = [each for each in made if isinstance(each, Prepared)]
     settle(run, mapping, worked, [each for each in made if isinstance(each, Settlement)], lease)
     if run.fhir is None or senders is None:
         return  # a rehearsal: what could be sent stays pending
     due, collided = without_collisions(run.manifest, due)
-    standing = run.adoption.standing(mapping.resource_type)
+    standing = run.adoption.standing(mapping.head)
     by_authority: dict[Authority | None, list[Prepared]] = {}
     if not standing.cohorts:
         due, awaiting = resolve(run.manifest, run.fhir, due)

@@ -11,7 +11,6 @@ lease are the mapping's own: both write the same resources.
 
 from collections.abc import Iterable
 from collections.abc import Mapping as MappingOf
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -50,18 +49,20 @@ def passthrough(mapping: Mapping[Any], kind: str, types: Iterable[str]) -> Mappi
     ``types`` are those that references by identifier may lead to.
     """
     systems = {identifier_system(each): each for each in types}
-    return replace(
-        mapping,
+    return Mapping(
         stream=sent_stream(kind),
         row=Sent,
         resource_type=kind,
         build=partial(_built, kind, systems),
         version=VERSION,
-        related=(),
-        under=mapping.head,
-        left_out={},
-        examples=(),
-        quarantined_examples=(),
+        step=mapping.step,
+        after=mapping.after,
+        removal=mapping.removal,
+        back_references=mapping.back_references,
+        create_only=mapping.create_only,
+        owner=mapping.owner,
+        marker=mapping.marker,
+        beside=mapping,
     )
 
 

@@ -21,9 +21,10 @@ from migration_assets.manifest.records import (
     State,
     Target,
     Unit,
+    as_of,
     chunked,
 )
-from migration_assets.manifest.schema import attempts, targets, units
+from migration_assets.manifest.schema import attempts, sweeps, targets, units
 from migration_assets.manifest.sealing import Seals, seals_of
 
 
@@ -85,18 +86,9 @@ def with_targets(connection: sa.Connection, rows: Sequence[Any]) -> list[Unit]:
         else:
             wanted = targets.c.unit_id.in_([row.id for row in rows])
         for row in connection.execute(sa.select(targets).where(wanted)):
-            owned[row.unit_id].append(
-                Target(
-                    row.resource_type,
-                    row.token,
-                    row.fhir_id,
-                    row.version_id,
-                    seals.unmask_print(row.fingerprint),
-                    row.deleted,
-                    _prints(row.sent, seals),
-                    row.overwrites,
-                )
-            )
+            owned[row.unit_id].append(target_of(row, seals))
+    gone = {row.stream for row in rows if row.deleted and row.missed}
+    swept = {stream: as_of_sweep(connection, stream) for stream in gone}
     return [
         Unit(
             row.id,
@@ -108,9 +100,34 @@ def with_targets(connection: sa.Connection, rows: Sequence[Any]) -> list[Unit]:
             tuple(owned[row.id]),
             row.archived,
             row.merged_into,
+            as_of(row, deleted=row.deleted, swept=swept.get(row.stream)),
         )
         for row in rows
     ]
+
+
+def target_of(row: Any, seals: Seals) -> Target:
+    """A row of ``targets``."""
+    return Target(
+        row.resource_type,
+        row.token,
+        row.fhir_id,
+        row.version_id,
+        seals.unmask_print(row.fingerprint),
+        row.deleted,
+        _prints(row.sent, seals),
+        row.overwrites,
+        as_of=row.as_of,
+    )
+
+
+def as_of_sweep(connection: sa.Connection, stream: str) -> int | None:
+    """When the last sweep of a stream began whose absences were believed."""
+    query = sa.select(sa.func.max(sweeps.c.started_at)).where(
+        sweeps.c.stream == stream, sweeps.c.verdict == "believed"
+    )
+    found: int | None = connection.execute(query).scalar()
+    return found
 
 
 def _prints(sent: str | None, seals: Seals) -> frozenset[str]:

@@ -18,6 +18,7 @@ from migration_assets.manifest.sealing import BARE_BYTES, seals_of
 PROBABLE_DUPLICATE = "probable-duplicate"
 """Reason of a unit that may be the same person as another; the field says by which rule."""
 
+_SENT = "fhir/"  # streams of what services send as FHIR (``fhir.sent``)
 _Transaction = Callable[[], AbstractContextManager[sa.Connection]]
 
 
@@ -166,8 +167,18 @@ def _stands(unit: sa.FromClause = units) -> sa.ColumnElement[bool]:
 
 
 def _mate(unit: sa.ColumnElement[int]) -> sa.Select[tuple[str]]:
-    """The rules by which a unit is like another that stands for itself."""
+    """The rules by which a unit is like another that stands for itself.
+
+    What a service sent of a record, and the record's own row, are one person and no likeness.
+    """
     mine, others, other = likenesses.alias(), likenesses.alias(), units.alias()
+    itself = units.alias()
+    one_record = sa.exists().where(
+        itself.c.id == mine.c.unit_id,
+        itself.c.key == other.c.key,
+        itself.c.stream != other.c.stream,
+        sa.or_(itself.c.stream.startswith(_SENT), other.c.stream.startswith(_SENT)),
+    )
     return (
         sa.select(mine.c.rule)
         .join(
@@ -179,6 +190,6 @@ def _mate(unit: sa.ColumnElement[int]) -> sa.Select[tuple[str]]:
             ),
         )
         .join(other, other.c.id == others.c.unit_id)
-        .where(mine.c.unit_id == unit, _stands(other))
+        .where(mine.c.unit_id == unit, _stands(other), sa.not_(one_record))
         .order_by(mine.c.rule)
     )

@@ -23,6 +23,7 @@ from migration_assets.manifest.dead_letters import exceptions
 from migration_assets.manifest.decisions import Decisions
 from migration_assets.manifest.engine import reading
 from migration_assets.manifest.finished import Finished
+from migration_assets.manifest.handovers import Handovers
 from migration_assets.manifest.history import History
 from migration_assets.manifest.inbox import Inbox
 from migration_assets.manifest.leases import Lease
@@ -94,6 +95,7 @@ class Manifest:
         self.reconciliations = Reconciliations(self._engine.begin, self._read.begin)
         self.write_backs = WriteBacks(self._engine, self._read, self._now)
         self.inbox = Inbox(self._engine, self._read, self._now)
+        self.handovers = Handovers(self._engine, self._read.begin)
 
     def close(self) -> None:
         """Give back the connections."""

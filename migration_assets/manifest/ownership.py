@@ -113,6 +113,7 @@ def _confirm(connection: sa.Connection, owned: list[tuple[int, Target]], now: in
             sent=None,
             overwrites=None,
             confirmed_at=now,
+            as_of=sa.func.coalesce(sa.bindparam("new_as_of", type_=sa.BigInteger), targets.c.as_of),
         ),
         [
             {
@@ -122,6 +123,7 @@ def _confirm(connection: sa.Connection, owned: list[tuple[int, Target]], now: in
                 "new_version": target.version_id,
                 "new_fingerprint": seals.mask_print(target.fingerprint),
                 "new_deleted": target.deleted,
+                "new_as_of": target.as_of,
             }
             for unit_id, target in owned
         ],

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from migration_assets.manifest.collisions import DUPLICATE_KEY
-
-_SKEW_MICROS = 15 * 60 * 1_000_000  # a source's clock may run that far ahead of ours
+from migration_assets.manifest.records import SKEW_MICROS
 
 
 class Served(Protocol):
@@ -35,7 +34,7 @@ def older(each: Served, known: Any, *, now: int, slack: int, began: int | None) 
     return (
         each.changed_at is not None
         and known.changed_at is not None
-        and each.changed_at + slack < known.changed_at <= now + _SKEW_MICROS
+        and each.changed_at + slack < known.changed_at <= now + SKEW_MICROS
     )
 
 

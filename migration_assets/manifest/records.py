@@ -14,6 +14,8 @@ V = TypeVar("V")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+SKEW_MICROS = 15 * 60 * 1_000_000
+"""A source's clock may run that far ahead of ours."""
 
 
 class State(enum.StrEnum):
@@ -151,7 +153,8 @@ class Target:
     ``sent`` are prints of what was sent since Medplum last confirmed it: after a crash they tell
     our own writes from somebody else's. ``overwrites`` is the version of an edit made in Medplum
     that a person lets us write over. ``references`` are those it was delivered with, element path
-    and token of what it leads to; None where that is not known.
+    and token of what it leads to; None where that is not known. ``as_of`` is when what it was
+    confirmed with had changed (``Unit.as_of``).
     """
 
     resource_type: str
@@ -163,11 +166,15 @@ class Target:
     sent: frozenset[str] = frozenset()
     overwrites: str | None = None
     references: tuple[tuple[str, str], ...] | None = None
+    as_of: int | None = None
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One source key we owe an answer for, with its row and what Medplum holds of it."""
+    """One source key we owe an answer for, with its row and what Medplum holds of it.
+
+    ``as_of`` is the moment that its content stands for, in microseconds: see ``as_of``.
+    """
 
     id: int
     stream: str
@@ -178,6 +185,7 @@ class Unit:
     targets: tuple[Target, ...] = ()
     archived: bool = False
     merged_into: str | None = None
+    as_of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +246,19 @@ class Exceptions:
     field: str
     count: int
     example_keys: tuple[str, ...]
+
+
+def as_of(row: Any, *, deleted: bool, swept: int | None) -> int:
+    """When the content of a unit had changed, as far as anybody can say, in microseconds.
+
+    Its change time, or else when it landed; a row dated in the future is as of when it landed. Of
+    one that a sweep did not find, when that sweep (``swept``) began.
+    """
+    if deleted and row.missed and swept is not None:
+        return swept
+    if row.changed_at is None:
+        return int(row.landed_at)
+    return int(min(row.changed_at, row.landed_at + SKEW_MICROS))
 
 
 def token(resource_type: str, system: str, value: str) -> str:

@@ -35,7 +35,8 @@ from migration_assets.medplum import (
 )
 from migration_assets.medplum.conflicts import is_edit
 from migration_assets.steps.cohorts import Admitted, admit, still_unsure
-from migration_assets.steps.preparation import Prepared, member_token, prepare
+from migration_assets.steps.handing_over import prepare_claimed
+from migration_assets.steps.preparation import Prepared, member_token
 from migration_assets.steps.resolution import AWAITING, resolve, without_collisions
 from migration_assets.steps.transforming import ask, bound
 
@@ -111,11 +112,10 @@ class Rehearsal:
             asked = ask(mapping, [each.unit for each in chunk if not _stays(each)])
             silent = {each.id for each in asked.unanswered}
             yield from (Outlook(each, State.PENDING, NOT_ASKED) for each in asked.unanswered)
-            made = [
-                each if _stays(each) else prepare(mapping, each.unit)
-                for each in chunk
-                if each.unit.id not in silent
-            ]
+            known = [each for each in chunk if each.unit.id not in silent]
+            tried = [each.unit for each in known if not _stays(each)]
+            prepared = iter(prepare_claimed(self._manifest, mapping, tried, writes=False))
+            made = [each if _stays(each) else next(prepared) for each in known]
             units = {each.unit.id: each.unit for each in chunk}
             yield from (_as_it_is(each) for each in made if isinstance(each, SettledUnit))
             yield from (

@@ -317,6 +317,11 @@ def _at(target: Target, member: Member) -> Member:
     )
 
 
+def own_token(resource: Resource) -> str:
+    """The token of a resource by its own identifier; raises Quarantined where it has none."""
+    return member_token(_member(resource, {}))
+
+
 def member_token(member: Member) -> str:
     """The manifest's token of a member's target."""
     return token(member.resource_type, member.system, member.value)

@@ -44,8 +44,10 @@ def without_collisions(
     owner = manifest.owners(name for each in due for name in each.fingerprints)
     claimed: dict[str, int] = {}
     for each in due:
+        mine = {target.token for target in each.unit.targets}
         for name in each.fingerprints:
-            first = claimed.setdefault(name, owner.get(name, each.unit.id))
+            known = each.unit.id if name in mine else owner.get(name, each.unit.id)
+            first = claimed.setdefault(name, known)
             if first != each.unit.id:
                 claimed[name] = -1  # two claimants: neither is believed
     clear: list[Prepared] = []

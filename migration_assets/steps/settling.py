@@ -40,7 +40,7 @@ def _written(prepared: Prepared, delivered: Delivered) -> tuple[Target, ...]:
     """What Medplum confirmed; and what was to be deleted and was searched for in vain."""
     answered = {member_token(each.member) for each in delivered.answers}
     absent = (
-        Target(each.resource_type, name, deleted=True)
+        Target(each.resource_type, name, deleted=True, as_of=prepared.unit.as_of)
         for each in prepared.submission.members
         if each.deletes and (name := member_token(each)) not in answered
     )
@@ -96,6 +96,7 @@ def _target(prepared: Prepared, answer: Answer) -> Target:
         answer.version_id,
         prepared.fingerprints.get(name),
         deleted=answer.member.deletes,
+        as_of=prepared.unit.as_of,
         # What was found and left alone is somebody else's: what it refers to is not known.
         references=None
         if answer.member.deletes or (answer.member.create_only and answer.event == "found")
