@@ -1,11 +1,20 @@
-"""Running the command as a person would: in a process, in a folder of its own."""
+"""Running the command as a person would: in a process, in a folder of its own.
+
+The program is started anew where a test is about that, and for verbs that leave something running;
+else the process is a fork of one that has imported it (``warm``).
+"""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from migration_assets_tests.cli.warm import Warm
+
 MIGRATION = Path(sys.executable).with_name("migration")
+_FROM_ITS_START = {"demo", "new"}
+_SECONDS = 110
+_warm = Warm()
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -17,13 +26,17 @@ def environment(**variables: str) -> dict[str, str]:
 
 def migration(*arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run ``migration ARGUMENTS`` in ``folder`` to its end."""
+    if arguments and arguments[0] not in _FROM_ITS_START:
+        return _warm.call(
+            list(arguments), folder=folder, environment=environment(**variables), seconds=_SECONDS
+        )
     return subprocess.run(
         [MIGRATION, *arguments],
         cwd=folder,
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=_SECONDS,
         check=False,
     )
 
