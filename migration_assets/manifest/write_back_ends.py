@@ -100,6 +100,12 @@ def settle(connection: sa.Connection, settled: Settled, *, run_id: int, now: int
             alongside=Alongside(),
         )
         unit_id = _settle_unit(connection, settled, run_id=run_id, now=now)
+    elif settled.target is not None and settled.state is WriteBack.UNCHANGED and unit_id:
+        # No row came: only what Medplum holds is another version of the same.
+        same = Settlement(
+            unit_id=unit_id, revision=-1, state=State.UNCHANGED, targets=(settled.target,)
+        )
+        settle_units(connection, [same], run_id=run_id, now=now)
     ended = settled.state is not WriteBack.OPEN
     connection.execute(
         sa.update(write_backs)

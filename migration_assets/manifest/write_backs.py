@@ -31,6 +31,7 @@ from migration_assets.manifest.write_back_ends import (
     decide,
     settle,
 )
+from migration_assets.manifest.write_back_owners import Owners
 from migration_assets.manifest.write_back_tables import write_backs
 
 
@@ -55,6 +56,7 @@ class WriteBacks:
         self._engine = engine
         self._read = read
         self._now = now
+        self.owners = Owners(read)
 
     # -- noting -------------------------------------------------------------------------------
 
