@@ -7,7 +7,7 @@ pulling       what a run has to pull; taking turns with others
 resuming      which runs belong together, and what they need not do again
 following     the sensor (``probing`` asks, ``back_off`` remembers)
 incremental   the pull since the marks, and the nightly one
-sweeps, reconciling, purging, redelivery, freshness  further jobs, schedules and checks
+sweeps, reconciling, purging, redelivery, cutovers, freshness  further jobs, schedules, checks
 metadata, checks  what is reported and claimed
 failing       what may be shown of an error, and whether to try again
 retries       retries that Dagster owes and does not start

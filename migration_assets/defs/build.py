@@ -11,6 +11,7 @@ import dagster as dg
 
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.defs.assets import migration_asset
+from migration_assets.defs.cutovers import cutover_job, cutover_schedule
 from migration_assets.defs.following import change_sensor
 from migration_assets.defs.freshness import freshness_check, freshness_sensor
 from migration_assets.defs.incremental import incremental_job, nightly_schedule
@@ -48,6 +49,7 @@ def build_definitions(
     pool = pool_name(connections)
     job, sweeping, reconciling = incremental_job(found), sweep_job(found), reconcile_job(found)
     purging = purge_job(found)
+    cutting = cutover_job(found)
     return dg.Definitions(
         assets=[
             *(legacy_stream(each) for each in found),
@@ -62,7 +64,7 @@ def build_definitions(
             *(freshness_check(each) for each in found),
             *(reconciling_check(each) for each in found),
         ],
-        jobs=[job, sweeping, reconciling, redeliver_job(found), purging],
+        jobs=[job, sweeping, reconciling, cutting, redeliver_job(found), purging],
         sensors=[
             change_sensor(found, partitions, job, every_seconds=settings.poll_seconds),
             freshness_sensor(found),
@@ -73,6 +75,7 @@ def build_definitions(
             sweep_schedule(found, partitions, sweeping),
             reconcile_schedule(found, reconciling),
             purge_schedule(purging),
+            cutover_schedule(cutting),
         ],
         resources={"connections": connections},
         executor=dg.in_process_executor,

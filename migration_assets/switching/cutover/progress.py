@@ -85,3 +85,18 @@ def too_early(stands: StepStands, plan: Plan, now: datetime) -> datetime | None:
         return None  # nothing is gained by waiting before the first quiet one
     due = last.began_at + between
     return due if now < due else None
+
+
+def worth_looking(stands: Standing, plan: Plan, now: datetime) -> bool:
+    """Whether a look by nobody in particular can tell anything that is not known.
+
+    Not while a signature is all that is missing, or its owner has an alarm to decide about.
+    """
+    if stands.due is None:
+        return True
+    step = stands.of(stands.due)
+    last = step.looks[-1] if step.looks else None
+    if last is None:
+        return True
+    unsigned = step.step is CutoverStep.VERIFY and last.evidence.get("findings") == 0
+    return not unsigned and last.outcome != Came.ALARM and too_early(step, plan, now) is None
