@@ -3,8 +3,9 @@
 Belongs here: which units refer to what moved, by mapping their rows. Does not belong here: what
 moved (``manifest.moves``), or making references literal (``resolution``).
 
-Links are not kept on account: they would be several for each resource, and what they lead to hardly
-ever moves. When it does, each stream that may refer to it is mapped once.
+What links lead to hardly ever moves. When it does, each stream that may refer to it is mapped once.
+A purged row cannot be: there it counts what its resources were delivered with, and the unit is made
+pending all the same. It is quarantined as ``payload-purged`` then, for its window to be pulled.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from migration_assets.manifest import Manifest, Unit, token
+from migration_assets.manifest.payload import PURGED
 from migration_assets.mapping import Mapping
 from migration_assets.steps.preparation import Prepared, prepare
 from migration_assets.steps.transforming import ask
@@ -25,11 +27,16 @@ def relink(manifest: Manifest, mapping: Mapping[Any]) -> int:
     moved = frozenset(manifest.remapping.moves.untold(mapping.stream))
     if not moved:
         return 0
-    linked = [
-        unit.id
-        for unit in _written(manifest, mapping)
-        if not moved.isdisjoint(references_of(mapping, unit))
-    ]
+    linked: list[int] = []
+    for units in _written(manifest, mapping):
+        purged = _delivered(manifest, [each for each in units if each.row is PURGED])
+        linked += [
+            unit.id
+            for unit in units
+            if not moved.isdisjoint(
+                purged[unit.id] if unit.id in purged else references_of(mapping, unit)
+            )
+        ]
     manifest.remapping.moves.told(mapping.stream, moved, linked)
     return len(linked)
 
@@ -48,7 +55,16 @@ def references_of(mapping: Mapping[Any], unit: Unit) -> set[str]:
     }
 
 
-def _written(manifest: Manifest, mapping: Mapping[Any]) -> Iterator[Unit]:
+def _delivered(manifest: Manifest, units: list[Unit]) -> dict[int, set[str]]:
+    """What the resources of units were delivered with references to, by unit."""
+    named = manifest.reconciliations.named_by(each.token for one in units for each in one.targets)
+    return {
+        unit.id: {name for each in unit.targets for name in named.get(each.token, ())}
+        for unit in units
+    }
+
+
+def _written(manifest: Manifest, mapping: Mapping[Any]) -> Iterator[list[Unit]]:
     """Units of which Medplum holds anything."""
     last_id = 0
     while units := manifest.landed_units(mapping.stream, after_id=last_id, limit=_CHUNK):
@@ -60,4 +76,4 @@ def _written(manifest: Manifest, mapping: Mapping[Any]) -> Iterator[Unit]:
         ]
         asked = ask(mapping, written)
         asked.refuse_silence()
-        yield from asked.units
+        yield list(asked.units)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
@@ -216,6 +217,38 @@ def test_undoing_needs_no_row_and_redelivering_says_that_its_window_must_be_pull
     redeliver(clinic.new_run(), [ORGANIZATIONS], Selection(keys=("O2",)), Decision(by="a test"))
     clinic.deliver()
     assert clinic.states()["O2"] == ("migrated", None)  # the pull had landed its row again
+
+
+def test_a_purged_row_whose_link_leads_nowhere_any_more_is_told_and_mended_by_a_pull(
+    clinic: Clinic,
+) -> None:
+    """Nobody can map it again: the patient belonged to a practice that is gone, as «migrated»."""
+    clinic.source.put("patients", "P2", organization="O2")
+    clinic.pull()
+    clinic.purge()
+    clinic.source.delete("organizations", "O1", at=9)
+    clinic.pull(way=Way.INCREMENTAL)
+    theirs = _written_by_somebody(clinic, "O1")
+    clinic.source.put("organizations", "O1", at=19, name="one")
+    clinic.pull(way=Way.INCREMENTAL)
+    told = {(each.reason, each.count) for each in clinic.account.exceptions("patients")}
+    assert told == {(PAYLOAD_PURGED, 1)}, "P1, and not P2"
+    clinic.pull()
+    assert clinic.account.exceptions("patients") == []
+    patients = clinic.client.search("Patient", {})
+    links = {
+        each["identifier"][0]["value"]: each["managingOrganization"]["reference"]
+        for each in patients
+    }
+    assert links["P1"] == f"Organization/{theirs}"
+
+
+def _written_by_somebody(clinic: Clinic, key: str) -> str:
+    body = ORGANIZATIONS.build(ORGANIZATIONS.row(id=key))
+    entry = {"resource": body, "request": {"method": "POST", "url": "Organization"}}
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": [entry]}
+    (answer,) = clinic.client.post_bundle(orjson.dumps(bundle), 1)
+    return str(answer["resource"]["id"])
 
 
 def test_what_waits_or_may_count_again_keeps_its_row(clinic: Clinic) -> None:
