@@ -14,6 +14,7 @@ from typing import Any
 
 from migration_assets.claims.counting import several
 from migration_assets.claims.on_account import unsettled
+from migration_assets.claims.on_medplum import hindrance
 from migration_assets.errors import Permanent, Transient
 from migration_assets.manifest import Balance, Manifest, Selection
 from migration_assets.mapping import Mapping
@@ -33,7 +34,7 @@ def refuse_to_start(run: Run, mapping: Mapping[Any], upstream: Sequence[Mapping[
     balances = run.manifest.balances() if upstream else {}
     for each in upstream:
         kind = each.resource_type
-        why = _shut(run, each, balances.get(each.stream))
+        why = _shut(run, each, balances.get(each.stream)) or _disproved(run, each)
         if each.stream in pauses:
             why = told(pauses[each.stream], kind)
         if why:
@@ -76,6 +77,13 @@ def refuse_outdated(manifest: Manifest, resource_type: str, run_id: int) -> None
 def _delivers(run: Run, mapping: Mapping[Any]) -> bool:
     """A rehearsal is stopped by nothing: it is there to be told everything that is wrong."""
     return run.fhir is not None and run.adoption.standing(mapping.resource_type).may_deliver
+
+
+def _disproved(run: Run, mapping: Mapping[Any]) -> str:
+    """What the last whole comparisons of a type found that nothing may be built on."""
+    account = run.manifest.reconciliations
+    why = (hindrance(kind, account.latest(resource_type=kind, limit=50)) for kind in mapping.types)
+    return " ".join(each for each in why if each)
 
 
 def _shut(run: Run, mapping: Mapping[Any], balance: Balance | None) -> str:

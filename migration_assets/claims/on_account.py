@@ -50,12 +50,14 @@ def accounted(
     refusal: str = "",
     subset: bool = False,
     owned: bool = False,
+    left_out: Mapping[str, int] | None = None,
 ) -> Claim:
     """Whether every row on account has its outcome.
 
     ``refusal`` says why nothing was delivered on purpose, if so; ``subset`` that only some of the
     rows were asked for; ``owned`` that Medplum owns the type: what is written in the legacy system
     since then is not on account, so that a whole account of rows proves nothing any more.
+    ``left_out`` rows, by cohort and reason, have an outcome: nothing is delivered of their cohort.
     """
     if balance is None:
         return Claim(holds=True, said="No row is on account.", counts={"pending": 0})
@@ -73,7 +75,11 @@ def accounted(
         why = refusal if owned else f"{several(pending, 'row is', 'rows are')} pending. {refusal}"
         return nothing_claimed(why, counts=counts)
     if not pending:
-        return Claim(holds=True, said=f"{_each(balance.eligible)} outcome.", counts=counts)
+        said = f"{_each(balance.eligible)} outcome."
+        out = {f"left_out/{name}": number for name, number in (left_out or {}).items()}
+        if out:
+            said += f" {several(sum(out.values()), 'row is', 'rows are')} left out by cohort."
+        return Claim(holds=True, said=said, counts=counts | out)
     if subset:
         return nothing_claimed(
             f"only a subset was asked for, {several(pending, 'other stays', 'others stay')} "

@@ -26,6 +26,19 @@ _REPAIRS = {
 """What `migration reconcile --repair` mends by itself, as far as the account proves it."""
 
 
+_HINDERS = frozenset(
+    {
+        Kind.MISSING,
+        Kind.OTHER_ID,
+        Kind.DUPLICATE,
+        Kind.REFERENCE_MISSING,
+        Kind.REFERENCE_WRONG,
+        Kind.REFERENCE_DANGLING,
+    }
+)
+"""What keeps the types that refer to a type from starting."""
+
+
 @dataclass(frozen=True)
 class Question:
     """One claim: which kinds of findings speak against it, in which comparisons they turn up."""
@@ -109,6 +122,33 @@ def judged(
         return Claim(holds=True, said=said, counts=counts, evidence=told)
     mend = _mend(resource_type, against)
     return Claim(holds=False, said=said, counts=counts, evidence=told, reasons=against, mend=mend)
+
+
+def hindrance(resource_type: str, found: Iterable[Reconciliation]) -> str:
+    """Why nothing may be built on a type, by its last whole comparisons; empty if it may.
+
+    What people edited in Medplum, and what others put there, is no hindrance: what refers to a
+    resource is wrong only where that is missing, doubled, another one, or refers to another.
+    """
+    listed = list(found)
+    said: list[str] = []
+    for each in QUESTIONS:
+        evidence = latest_whole(listed, each)
+        counts = {
+            kind.value: evidence.counts.get(kind.value, 0)
+            for kind in sorted(each.against & _HINDERS)
+            if evidence is not None and evidence.counts.get(kind.value)
+        }
+        if evidence is None or not counts:
+            continue
+        told = ", ".join(f"{number:,} {kind}" for kind, number in counts.items())
+        again = " --references" if each.name == RESOLVE else ""
+        mend = _mend(resource_type, counts).removesuffix("; then execute this check again")
+        said.append(
+            f"comparison {evidence.id} with Medplum found {told}. {mend}; then `migration "
+            f"reconcile {resource_type}{again}` again, which has to find none."
+        )
+    return " ".join(said)
 
 
 def _told(evidence: Reconciliation) -> dict[str, str]:

@@ -58,10 +58,23 @@ def of_materialization(
         result(
             ACCOUNTED,
             kind,
-            accounted(kind, balance, refusal=refusal, subset=subset, owned=owned),
+            accounted(
+                kind,
+                balance,
+                refusal=refusal,
+                subset=subset,
+                owned=owned,
+                left_out=_left_out(mapping, run) if standing.cohorts else None,
+            ),
         ),
         result(EXCEPTIONS, kind, exceptions_below(kind, groups, balance, share=share)),
     ]
+
+
+def _left_out(mapping: Mapping[Any], run: Run) -> dict[str, int]:
+    """Rows of cohorts that nothing is delivered of: whose they are, and that they were refused."""
+    counts = run.manifest.cohorts.left_out(mapping.stream)
+    return {f"{name or 'in no cohort'} ({reason})": n for (reason, name), n in counts.items()}
 
 
 def result(name: str, resource_type: str, claim: Claim) -> dg.AssetCheckResult:

@@ -7,6 +7,9 @@ Dagster executes every check of an asset with each materialization that a person
 comparison costs 20 points per 1,000 resources, and a backfill in 24 runs would make 24. So in a run
 that materializes these checks repeat what the last whole comparison found, with its age; by
 themselves, in the job, or where ``after_materializing`` asks for it they compare.
+
+They are blocking: in a run that makes a type and what refers to it, the latter is not begun where
+one fails. In other runs the gate says so (``claims.gates``), by the same comparisons.
 """
 
 from collections.abc import Iterator, Sequence
@@ -62,7 +65,9 @@ def reconciling_check(mapping: Mapping[Any]) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=check_name(mapping),
         specs=[
-            dg.AssetCheckSpec(each.name, asset=asset_key(kind), description=each.description)
+            dg.AssetCheckSpec(
+                each.name, asset=asset_key(kind), description=each.description, blocking=True
+            )
             for kind in mapping.types
             for each in QUESTIONS
         ],

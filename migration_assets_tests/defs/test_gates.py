@@ -3,12 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from migration_assets.defs.keys import asset_key
+from migration_assets.defs.reconciling import RECONCILE_JOB
 from migration_assets.errors import Transient
 from migration_assets.manifest import Manifest
-from migration_assets_tests.defs.small_clinic import SmallClinic, failure
+from migration_assets.medplum.bundles import bundle_json
+from migration_assets_tests.defs.small_clinic import SmallClinic, checked, failure, numbers
 
 ORGANIZATION, PATIENT = "medplum__Organization", "medplum__Patient"
 
@@ -106,3 +109,44 @@ def test_a_lost_lease_lets_nothing_go_on(
 
     monkeypatch.setattr(Manifest, "renew", lost)
     assert "took over" in stood_still(clinic, clinic.run())
+
+
+def test_below_a_type_of_which_a_comparison_found_records_missing_nothing_is_built(
+    clinic: SmallClinic,
+) -> None:
+    """In its own run by the blocking check, in another by the gate, until a comparison is clean."""
+    assert clinic.run().success
+    client = clinic.connections.medplum()
+    assert client is not None
+    (gone,) = client.search("Organization", {})
+    meddling = {"request": {"method": "DELETE", "url": f"Organization/{gone['id']}"}}
+    client.post_bundle(bundle_json([orjson.dumps(meddling)]), 1)
+    client.close()
+    held = "medplum_holds_what_the_manifest_says"
+    assert not checked(clinic.job(RECONCILE_JOB), "Organization", held).passed
+    below = failure(clinic.run("Patient"), PATIENT)
+    assert "Patient does not start, because it refers to Organization" in below
+    assert "found 1 missing" in below
+    assert "`migration reconcile Organization --repair missing --yes`" in below
+    both = clinic.run()
+    assert not both.success
+    assert not [each for each in both.all_events if each.step_key == PATIENT and each.is_step_start]
+    clinic.say("migration reconcile Organization --repair missing --yes", exits=1)
+    clinic.say("migration reconcile Organization Patient --references")
+    assert clinic.run("Patient").success
+    assert clinic.run().success
+
+
+def test_of_a_type_with_cohorts_the_checks_say_what_was_refused_for_whom(
+    clinic: SmallClinic,
+) -> None:
+    assert clinic.run().success
+    cohort = '[Patient.cohorts.lakeside]\norganization = "O1"\nphase = "write"\n'
+    text = f'Organization = "backfill"\n[Patient]\nphase = "backfill"\n{cohort}'
+    (clinic.folder / "adoption.toml").write_text(text, encoding="utf-8")
+    clinic.patient("P1", first_name="Edited")
+    check = checked(clinic.run(), "Patient", "every_row_accounted_for")
+    assert check.passed
+    told = numbers(check.metadata)
+    assert told["left_out/lakeside (medplum-owns-cohort)"] == 1
+    assert "1 row is left out by cohort" in str(check.description)
