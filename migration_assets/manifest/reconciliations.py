@@ -248,8 +248,8 @@ class Reconciliations:
 
     # -- repairs ------------------------------------------------------------------------------
 
-    def reopen_missing(self, missing: Iterable[tuple[str, str]]) -> list[str]:
-        """Make the units pending whose resources (token, id) are gone; returns their keys."""
+    def reopen_missing(self, missing: Iterable[tuple[str, str]]) -> list[tuple[int, str]]:
+        """Make units pending whose resources (token, id) are gone; unit and key of each."""
         with self._begin() as connection:
             return reopen_missing(connection, missing)
 

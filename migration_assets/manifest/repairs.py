@@ -13,14 +13,18 @@ from migration_assets.manifest.schema import attempts, targets, units
 _WROTE = ("created", "changed", "confirmed", "unchanged")
 
 
-def reopen_missing(connection: sa.Connection, missing: Iterable[tuple[str, str]]) -> list[str]:
-    """Make the units pending whose resources (token, id) are gone; returns their keys.
+def reopen_missing(
+    connection: sa.Connection, missing: Iterable[tuple[str, str]]
+) -> list[tuple[int, str]]:
+    """Make the units pending whose resources (token, id) are gone.
+
+    Returns unit and key for each resource.
 
     As with a deletion that a person approves: the resource is intended anew and comes back under
     the id it had, so that whatever refers to it finds it. A unit that moved on since, that was
     deleted at the source or that a person holds is left alone.
     """
-    reopened: list[str] = []
+    reopened: list[tuple[int, str]] = []
     for name, fhir_id in missing:
         query = (
             sa.select(targets.c.id, units.c.id.label("unit"), units.c.key)
@@ -43,7 +47,7 @@ def reopen_missing(connection: sa.Connection, missing: Iterable[tuple[str, str]]
             .where(units.c.id == row.unit)
             .values(state=State.PENDING.value, reason=None, field=None, awaiting=None)
         )
-        reopened.append(row.key)
+        reopened.append((row.unit, row.key))
     return reopened
 
 

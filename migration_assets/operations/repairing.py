@@ -131,12 +131,22 @@ class _Desk:
             return
         kind = self.mapping.resource_type
         with self.run.manifest.lease(kind, self.run.label):
-            keys = self.run.manifest.reconciliations.reopen_missing(due)
-        if len(keys) < len(due):
-            self.repaired.left["moved-on"] += len(due) - len(keys)
-        if keys:
-            migrate(self.run, self.mapping, Subset(keys=tuple(sorted(set(keys)))))
-            self.repaired.done += len(keys)
+            reopened = self.run.manifest.reconciliations.reopen_missing(due)
+        if len(reopened) < len(due):
+            self.repaired.left["moved-on"] += len(due) - len(reopened)
+        if reopened:
+            keys = {key for _unit, key in reopened}
+            migrate(self.run, self.mapping, Subset(keys=tuple(sorted(keys))))
+            self._count(Counter(unit for unit, _key in reopened))
+
+    def _count(self, reopened: Counter[int]) -> None:
+        """Resources of units that arrived, and what became of those that did not."""
+        for unit, resources in reopened.items():
+            ((state, why),) = self.run.manifest.decisions.outcomes([unit])
+            if state in (State.MIGRATED, State.UNCHANGED):
+                self.repaired.done += resources
+            else:
+                self.repaired.left[why or state.value] += resources
 
     def duplicates(self, found: list[Finding]) -> None:
         """Delete twins that are provably ours and that nothing refers to."""

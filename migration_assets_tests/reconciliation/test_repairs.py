@@ -9,9 +9,11 @@ from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Attempt, Settlement, State
 from migration_assets.mapping import Mapping
+from migration_assets.operations.purging import purge
 from migration_assets.operations.repairing import Repair, Repaired, repair
 from migration_assets.reconciliation.findings import Comparison, Kind
 from migration_assets.reconciliation.referenced import check_references
+from migration_assets.retention import read_policy
 from migration_assets.run import Run
 from migration_assets_tests.reconciliation.clinic import Clinic
 from migration_assets_tests.reconciliation.test_references import ENCOUNTERS, check, visits
@@ -55,6 +57,15 @@ def test_what_is_missing_comes_back_under_its_id_and_only_if_asked_for(on_each: 
     assert clinic.held("P1")["id"] == before["id"]
     assert clinic.compare(deep=True).agrees
     assert clinic.account.balances()["patients"].by_state[State.PENDING] == 0
+
+
+def test_what_could_not_be_delivered_again_is_not_called_repaired(clinic: Clinic) -> None:
+    """Its row was purged: it waits for its window to be pulled, and somebody has to know that."""
+    clinic.people(2)
+    purge(clinic.account, read_policy("until_migrated"), clinic.clock.now, by="a test")
+    clinic.delete("P1")
+    repaired = mend(clinic, clinic.compare(), Repair.MISSING)
+    assert (repaired.done, repaired.left) == (0, {"payload-purged": 1})
 
 
 def test_a_resource_that_came_back_meanwhile_is_not_written_again(clinic: Clinic) -> None:
