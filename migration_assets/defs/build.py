@@ -14,6 +14,7 @@ from migration_assets.defs.assets import migration_asset
 from migration_assets.defs.cutovers import cutover_job, cutover_schedule
 from migration_assets.defs.following import change_sensor
 from migration_assets.defs.freshness import freshness_check, freshness_sensor
+from migration_assets.defs.inbox import inbox_job, inbox_sensor
 from migration_assets.defs.incremental import incremental_job, nightly_schedule
 from migration_assets.defs.partitions import change_time_partitions
 from migration_assets.defs.pools import pool_name
@@ -48,7 +49,7 @@ def build_definitions(
     connections = connections or Connections(settings)
     pool = pool_name(connections)
     job, sweeping, reconciling = incremental_job(found), sweep_job(found), reconcile_job(found)
-    purging = purge_job(found)
+    purging, delivering = purge_job(found), inbox_job(found)
     cutting = cutover_job(found)
     return dg.Definitions(
         assets=[
@@ -64,11 +65,16 @@ def build_definitions(
             *(freshness_check(each) for each in found),
             *(reconciling_check(each) for each in found),
         ],
-        jobs=[job, sweeping, reconciling, cutting, redeliver_job(found), purging],
+        jobs=[job, sweeping, reconciling, cutting, redeliver_job(found), purging, delivering],
         sensors=[
             change_sensor(found, partitions, job, every_seconds=settings.poll_seconds),
             freshness_sensor(found),
             owed_retries_sensor(),
+            inbox_sensor(
+                found,
+                every_seconds=settings.poll_seconds,
+                running=settings.inbox_tokens is not None,
+            ),
         ],
         schedules=[
             nightly_schedule(found, partitions, job),

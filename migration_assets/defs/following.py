@@ -77,6 +77,23 @@ def change_sensor(
     return _sensor
 
 
+def streams_at_work(
+    instance: dg.DagsterInstance, mappings: Sequence[Mapping[Any]]
+) -> tuple[set[str], set[str]]:
+    """The jobs that are queued or running, and the streams that they are working on."""
+    found = instance.get_run_records(dg.RunsFilter(statuses=_BUSY), limit=_RUNS_LOOKED_AT)
+    runs = [each.dagster_run for each in found]
+    busy: set[str] = set()
+    for run in runs:
+        for each in mappings:
+            keys = {asset_key(name) for name in each.types}
+            selected = run.asset_selection
+            whole = selected is None and run.job_name in _EVERY_ASSET
+            if whole or (selected is not None and keys & selected):
+                busy.add(each.stream)
+    return {run.job_name for run in runs}, busy
+
+
 @dataclass
 class Tick:
     """One look at the source."""
@@ -214,19 +231,8 @@ class Tick:
 
     def _runs(self) -> tuple[bool, set[str]]:
         """Whether a pull is queued or running, and the streams that other runs are working on."""
-        found = self.context.instance.get_run_records(
-            dg.RunsFilter(statuses=_BUSY), limit=_RUNS_LOOKED_AT
-        )
-        runs = [each.dagster_run for each in found]
-        busy: set[str] = set()
-        for run in runs:
-            for each in self.mappings:
-                keys = {asset_key(name) for name in each.types}
-                selected = run.asset_selection
-                whole = selected is None and run.job_name in _EVERY_ASSET
-                if whole or (selected is not None and keys & selected):
-                    busy.add(each.stream)
-        return any(run.job_name == JOB for run in runs), busy
+        jobs, busy = streams_at_work(self.context.instance, self.mappings)
+        return JOB in jobs, busy
 
     def _learn(self, state: BackOff, now: float) -> None:
         """What became of the last pull: whose step failed rests, whose step went well does not."""

@@ -108,7 +108,8 @@ class Inbox:
     def waiting_streams(self) -> set[str]:
         """The streams in which events have a row that is still to be delivered."""
         query = (
-            sa.select(units.c.stream.distinct())
+            sa.select(units.c.stream)
+            .distinct()
             .where(units.c.state == State.PENDING.value)
             .where(sa.exists().where(inbox_rows.c.unit_id == units.c.id))
         )

@@ -197,13 +197,11 @@ def test_two_units_of_one_stream_still_collide(house: House) -> None:
     house.source.put("patients", "P1", at=10, family="Roe")
     house.pull()
     house.deliver(fhir=False)
-    other = replace(
-        house.patients,
-        build=lambda row: {
-            **PATIENTS.build(row),
-            "identifier": [{"system": identifier_system("Patient"), "value": "P1"}],
-        },  # type: ignore[dict-item]
-    )
+    made = {
+        "resourceType": "Patient",
+        "identifier": [{"system": identifier_system("Patient"), "value": "P1"}],
+    }
+    other = replace(house.patients, build=lambda _row: made)
     house.patients = other
     house.source.put("patients", "P2", at=20)
     house.pull()
