@@ -30,5 +30,6 @@ signoff/        the report that people sign (``migration report``)
 private_files   who may read a file (``private_addresses``: what the HTTP library may log)
 inbox/          the door through which services send their own events
 demo/           a clinic to try it in
+bots/           Medplum Bots that take part, in TypeScript: send to the inbox, pull, transform
 starter/        the files of a new project (``migration new``)
 """

@@ -8,17 +8,21 @@ import { createRequire } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
 import { MedplumClient, normalizeOperationOutcome } from '@medplum/core';
 
-const { code, baseUrl } = workerData;
-const module = { exports: {} };
+const { code, baseUrl, runtime } = workerData;
+const exports = {};
+const module = { exports };
 const silent = new Proxy(console, { get: () => () => undefined });
 const load = new Function('exports', 'module', 'require', 'console', code);
-load(module.exports, module, createRequire(import.meta.url), silent);
+load(exports, module, createRequire(import.meta.url), silent);
+
+// As the wrappers of the two runtimes: a VM context never sees what `module.exports` was set to.
+const bot = () => (runtime === 'vmcontext' ? exports : module.exports);
 
 parentPort.on('message', async ({ event, accessToken }) => {
   const medplum = new MedplumClient({ baseUrl, fetch });
   medplum.setAccessToken(accessToken);
   try {
-    const value = await module.exports.handler(medplum, event);
+    const value = await bot().handler(medplum, event);
     parentPort.postMessage({ json: JSON.stringify(value) });
   } catch (error) {
     const { name = 'Error', message = String(error) } = error ?? {};

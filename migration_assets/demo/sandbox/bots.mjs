@@ -127,7 +127,7 @@ export class Bots {
     try {
       const code = binaries.get(binary.meta.versionId).toString('utf8');
       const version = `${bot.id}/${bot.meta.versionId}`;
-      const worker = this.#idle.get(version)?.pop() ?? new Worker(WORKER, { workerData: { code, baseUrl } });
+      const worker = this.#idle.get(version)?.pop() ?? new Worker(WORKER, { workerData: { code, baseUrl, runtime: bot.runtimeVersion } });
       return await this.#asked(worker, version, { event, accessToken: auth.tokenOfBot() }, bot.timeout ?? TIMEOUT_S);
     } finally {
       this.#running -= 1;

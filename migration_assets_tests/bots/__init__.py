@@ -1,0 +1,1 @@
+"""The Bots that we ship."""
