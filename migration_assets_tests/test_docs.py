@@ -39,8 +39,8 @@ BIN = Path(sys.executable).parent
 _STAYS = {"dagster dev"}
 # In the order in which a newcomer reads them.
 PAGES = (
-    "first-type", "describing-an-api", "backfilling", "operating", "adoption", "cutover", "scaling",
-    "security",
+    "first-type", "describing-an-api", "backfilling", "operating", "adoption", "cutover",
+    "write-back", "scaling", "security",
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from migration_assets.cli import (
     status,
     sweep,
     undo,
+    write_back,
 )
 
 VERBS = typer.Typer(
@@ -59,6 +60,7 @@ VERBS.command("phase")(phase.phase)
 VERBS.command("flags")(flags.flags)
 VERBS.command("cutover")(cutover.cutover)
 VERBS.command("inbox")(inbox.inbox)
+VERBS.command("write-back")(write_back.write_back)
 VERBS.command("quota")(quota.quota)
 VERBS.command("undo")(undo.undo)
 VERBS.command("remap")(remap.remap)

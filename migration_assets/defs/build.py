@@ -28,6 +28,11 @@ from migration_assets.defs.redelivery import redeliver_job
 from migration_assets.defs.retries import owed_retries_sensor
 from migration_assets.defs.specs import legacy_stream
 from migration_assets.defs.sweeps import sweep_job, sweep_schedule
+from migration_assets.defs.writing_back import (
+    write_back_check,
+    write_back_job,
+    write_back_schedule,
+)
 from migration_assets.mapping import Mapping
 from migration_assets.settings import Settings, read_settings
 
@@ -50,7 +55,7 @@ def build_definitions(
     pool = pool_name(connections)
     job, sweeping, reconciling = incremental_job(found), sweep_job(found), reconcile_job(found)
     purging, delivering = purge_job(found), inbox_job(found)
-    cutting = cutover_job(found)
+    cutting, bringing = cutover_job(found), write_back_job(found)
     return dg.Definitions(
         assets=[
             *(legacy_stream(each) for each in found),
@@ -64,8 +69,18 @@ def build_definitions(
         asset_checks=[
             *(freshness_check(each) for each in found),
             *(reconciling_check(each) for each in found),
+            *(write_back_check(each) for each in found if each.reverse is not None),
         ],
-        jobs=[job, sweeping, reconciling, cutting, redeliver_job(found), purging, delivering],
+        jobs=[
+            job,
+            bringing,
+            sweeping,
+            reconciling,
+            cutting,
+            redeliver_job(found),
+            purging,
+            delivering,
+        ],
         sensors=[
             change_sensor(found, partitions, job, every_seconds=settings.poll_seconds),
             freshness_sensor(found),
@@ -81,6 +96,7 @@ def build_definitions(
             sweep_schedule(found, partitions, sweeping),
             reconcile_schedule(found, reconciling),
             purge_schedule(purging),
+            write_back_schedule(found, bringing),
             cutover_schedule(cutting),
         ],
         resources={"connections": connections},

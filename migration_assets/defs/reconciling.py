@@ -26,6 +26,7 @@ from migration_assets.defs.checks import result
 from migration_assets.defs.failing import shown_safely
 from migration_assets.defs.freshness import FRESH
 from migration_assets.defs.keys import asset_key
+from migration_assets.defs.writing_back import NOTHING_WAITS
 from migration_assets.errors import MigrationError, Transient
 from migration_assets.manifest import Manifest
 from migration_assets.manifest.reconciliations import Reconciliation
@@ -191,7 +192,12 @@ def to_pull(mappings: Sequence[Mapping[Any]]) -> dg.AssetSelection:
     """
     keys = [asset_key(kind) for each in mappings for kind in each.types]
     fresh = [dg.AssetCheckKey(asset_key(each.resource_type), FRESH) for each in mappings]
-    by_themselves = dg.AssetSelection.checks(*check_keys(mappings), *fresh)
+    waits = [
+        dg.AssetCheckKey(asset_key(each.resource_type), NOTHING_WAITS)
+        for each in mappings
+        if each.reverse is not None
+    ]
+    by_themselves = dg.AssetSelection.checks(*check_keys(mappings), *fresh, *waits)
     return dg.AssetSelection.assets(*keys) - by_themselves
 
 

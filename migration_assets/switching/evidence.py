@@ -68,6 +68,7 @@ def evidence(witnesses: Witnesses, mapping: Mapping[Any], cohort: Cohort | None 
         balance_holds=balance.holds,
         unexplained=part.unexplained(),
         untold=part.untold(),
+        unread=_unread(witnesses, mapping.stream, now) if phase is Phase.BACKFILL else None,
         mark=manifest.high_water_mark(mapping.stream),
         last_write=last_write,
         comparisons=_comparisons(witnesses, mapping, cohort, phase, begin, last_write),
@@ -124,6 +125,7 @@ def legacy_edits(
     Of a cohort those are counted that are in it, and those of which nothing is on account.
 
     A stream that cannot filter by time is read whole: what is not as it landed counts as edited.
+    What a write-back left there is no edit.
     """
     if witnesses.puller is None or witnesses.source is None:
         return None
@@ -134,16 +136,28 @@ def legacy_edits(
     unseen = 0
     for page in puller.pages(mapping.stream, begin if by_time else None, None):
         if by_time:
-            keys |= {
-                str(row.key)
-                for row in page.rows
-                if row.changed_at is None or row.changed_at >= begin
-            }
+            late = [row for row in page.rows if row.changed_at is None or row.changed_at >= begin]
+            ours = witnesses.manifest.write_backs.made_here(mapping.stream, late)
+            keys |= {str(row.key) for row in late} - ours
         else:
             here = part.of_keys(str(each.key) for each in page.rows)
             rows = [each for each in page.rows if str(each.key) in here]
             unseen += witnesses.manifest.unseen(mapping.stream, rows)
     return len(part.of_keys(keys)) + unseen
+
+
+def _unread(witnesses: Witnesses, stream: str, now: datetime) -> int | None:
+    """How many windows of a stream were never read to their end; a sweep that was believed did.
+
+    A queue shows what changed, never all there is: nothing can be said of it.
+    """
+    bounds, source, manifest = witnesses.bounds, witnesses.source, witnesses.manifest
+    if bounds.windows is None or (source is not None and source.stream(stream).queue is not None):
+        return None
+    swept = manifest.last_sweep(stream)
+    if swept is not None and swept.verdict == "believed":
+        return 0
+    return len(set(bounds.windows(now)) - manifest.pulled_windows(stream).keys())
 
 
 def _lag(witnesses: Witnesses, stream: str, now: datetime, begin: datetime) -> Lag | None:

@@ -5,12 +5,25 @@ from typing import Any
 
 import pytest
 
+from migration_assets.adoption import read_adoption
+from migration_assets.adoption.gates import Bounds
 from migration_assets.errors import Permanent
 from migration_assets.manifest import State
 from migration_assets.manifest.write_back_ends import Choice, WriteBack
 from migration_assets.mapping import Resource
 from migration_assets.run import Way
-from migration_assets_tests.write_back.world import PATIENT, World, named, phone
+from migration_assets.switching.evidence import Witnesses, legacy_edits
+from migration_assets.switching.parts import Part
+from migration_assets_tests.write_back.world import (
+    ALL,
+    MAPPINGS,
+    PATIENT,
+    World,
+    description,
+    named,
+    now,
+    phone,
+)
 
 ONE_WRITTEN = Counter({WriteBack.WRITTEN: 1})
 
@@ -247,3 +260,25 @@ def test_nothing_is_written_back_of_a_type_that_the_legacy_system_owns(one_world
     one_world.phase = "retired"
     with pytest.raises(Permanent, match="out of use"):
         one_world.back()
+
+
+def test_the_gate_counts_no_write_of_our_own_as_a_legacy_edit(one_world: World) -> None:
+    """Else a type that is written back could never be retired."""
+    begin = now()
+    witnesses = Witnesses(
+        manifest=one_world.account,
+        adoption=read_adoption(ALL.format("write")),
+        clock=now,
+        bounds=Bounds(),
+        puller=one_world.puller,
+        source=description(),
+    )
+    one_world.edit(phone("1"))
+    one_world.remove("P2")
+    one_world.create({"resourceType": "Patient", "name": [{"family": "New"}]})
+    one_world.back()
+    mapping = MAPPINGS["Patient"]
+    whole = Part(one_world.account, mapping, witnesses.adoption.standing("Patient"))
+    assert legacy_edits(witnesses, mapping, begin, whole) == 0
+    one_world.at_the_desk(phone="edited in the clinic")
+    assert legacy_edits(witnesses, mapping, begin, whole) == 1

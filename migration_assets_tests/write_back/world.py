@@ -88,7 +88,7 @@ class World:
     ) -> None:
         self.clinic, self.client, self.account = clinic, client, account
         self.phase = "backfill"
-        self._environ = {
+        self.environ = {
             "MIGRATION_LEGACY_URL": clinic.base_url,
             "MIGRATION_LEGACY_API_KEY": API_KEY,
         }
@@ -150,7 +150,7 @@ class World:
 
     def puller(self, **changes: Any) -> Puller:
         """The product's own puller of the clinic."""
-        return Puller(description(**changes), environ=self._environ, sleep=lambda _seconds: None)
+        return Puller(description(**changes), environ=self.environ, sleep=lambda _seconds: None)
 
     # -- in Medplum ---------------------------------------------------------------------------
 
