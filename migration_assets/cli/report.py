@@ -1,21 +1,27 @@
 """``migration report``: what became of every row, for those who sign for it."""
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from migration_assets.adoption import Phase
+from migration_assets.adoption.gates import Discrepancy
 from migration_assets.cli.choosing import streams
 from migration_assets.cli.output import console, print_json
 from migration_assets.connections import PIPELINE_VERSION, Connections
 from migration_assets.errors import Permanent
+from migration_assets.manifest import Manifest
+from migration_assets.mapping import Mapping
 from migration_assets.profiling.register import read_by_the_puller
 from migration_assets.settings import read_settings
 from migration_assets.signoff.page import write_report
 from migration_assets.signoff.report import Wanted, make_report
 from migration_assets.signoff.values import Report
 from migration_assets.signoff.withholding import Withholding
+from migration_assets.switching.audit import audit
 
 _SEEDS = 1_000_000
 _SALT_BYTES = 32
@@ -69,6 +75,7 @@ def report(
                 pipeline_version=PIPELINE_VERSION,
                 encrypted=bool(settings.keys),
                 puller=puller,
+                agreement=_agreement(manifest, connections, known.mappings),
             ),
         )
     try:
@@ -83,6 +90,24 @@ def report(
         _print(made, page, values)
     if made.needs_a_person:
         raise typer.Exit(1)
+
+
+def _agreement(
+    manifest: Manifest, connections: Connections, mappings: Sequence[Mapping[Any]]
+) -> dict[str, Discrepancy]:
+    """What services wrote beside the puller, since the types that they write entered dual_write."""
+    adoption = connections.adoption()
+    found = {}
+    for each in mappings:
+        moved = (
+            one.applied_at
+            for one in manifest.switching.changes(each.resource_type)
+            if one.becomes == Phase.DUAL_WRITE and one.cohort is None
+        )
+        since = next((at for at in moved if at is not None), None)
+        if since is not None:
+            found[each.resource_type] = audit(manifest, None, adoption, each, since=since)
+    return found
 
 
 def _print(made: Report, page: Path, values: Path) -> None:

@@ -24,6 +24,7 @@ SIGNED = (
     ("left-out", "what was left out on purpose"),
     ("comparison", "the comparison with Medplum"),
     ("current", "how current the data is"),
+    ("switching", "the change from one system to the other"),
     ("mappings", "the translations"),
     ("patients", "the patients reviewed"),
     ("whole", "the migration as a whole"),

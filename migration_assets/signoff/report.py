@@ -5,17 +5,19 @@ Belongs here: the order of the parts, and the verdict. Does not belong here: a p
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingOf
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
 from migration_assets.adoption import Adoption
+from migration_assets.adoption.gates import Discrepancy
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
 from migration_assets.signoff.balances import act_lines, pause_lines, stream_lines, type_lines
 from migration_assets.signoff.charts import make_charts
 from migration_assets.signoff.evidence import comparison_lines, quota_line, run_lines
 from migration_assets.signoff.exceptions import exception_lines, left_out_lines, unmapped_codes
+from migration_assets.signoff.switched import switched
 from migration_assets.signoff.values import FORMAT, Need, Report
 from migration_assets.signoff.withholding import Withholding
 
@@ -38,6 +40,8 @@ class Wanted:
     pipeline_version: str
     encrypted: bool
     puller: MappingOf[str, MappingOf[str, str]]
+    agreement: MappingOf[str, Discrepancy] = field(default_factory=dict)
+    """By type, what services wrote to both systems beside what the puller would have."""
 
 
 def make_report(manifest: Manifest, wanted: Wanted) -> Report:
@@ -77,6 +81,7 @@ def make_report(manifest: Manifest, wanted: Wanted) -> Report:
         quota=quota_line(
             manifest, mappings, wanted.adoption, sum(each.points for each in comparisons)
         ),
+        switched=switched(manifest, mappings, wanted.adoption, names, wanted.agreement),
         charts=make_charts(
             manifest,
             mappings,
@@ -117,6 +122,7 @@ def _needs(report: Report) -> Iterator[Need]:
         yield Need(
             told="Rows that did not arrive are past their due date.", at="exceptions", count=overdue
         )
+    yield from _needs_of_switching(report)
     pending = sum(each.numbers["pending"] for each in report.types if each.within is None)
     if pending:
         yield Need(told="Rows have no outcome yet.", at="balance", count=pending)
@@ -127,3 +133,23 @@ def _needs(report: Report) -> Iterator[Need]:
     paused = sum(each.paused for each in report.streams)
     if paused:
         yield Need(told="Streams stand still.", at="current", count=paused)
+
+
+def _needs_of_switching(report: Report) -> Iterator[Need]:
+    """What of the change of authority is left open."""
+    found = report.switched
+    for state, told in (
+        ("conflict", "Records were changed in both systems: a person decides which one counts."),
+        ("refused", "Changes made in Medplum could not be written to the old system."),
+        ("open", "Changes made in Medplum are not in the old system yet."),
+    ):
+        count = sum(each.states.get(state, 0) for each in found.write_backs)
+        if count:
+            yield Need(told=told, at="switching", count=count)
+    under_way = sum(each.ended_at is None for each in found.cutovers)
+    if under_way:
+        yield Need(told="A change of authority is under way.", at="switching", count=under_way)
+    cut_off = sum(not each.done for each in found.changes)
+    if cut_off:
+        told = "A change of phase was cut off: look at `migration phase`."
+        yield Need(told=told, at="switching", count=cut_off)

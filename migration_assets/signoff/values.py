@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from migration_assets.signoff.switched import Switched
+
 FORMAT = 1
 """Grows when something that was there is called otherwise, or is gone."""
 
@@ -278,6 +280,7 @@ class Report:
     custody: tuple[ActLine, ...]
     runs: tuple[RunLine, ...]
     quota: QuotaLine
+    switched: Switched
     charts: Charts | None
 
     @property

@@ -55,6 +55,13 @@ REASONS: Final = {
     "id-missing": "The row came without a key.",
     "id-unusable": "The row came without a usable key.",
     "identifier-padded": "The key has blanks around it, and may be another key without them.",
+    "cohort-unknown": "Nobody knows which part of the clinic it belongs to.",
+    "cohort-ambiguous": "It belongs to several parts of the clinic, which stand differently.",
+    "cohort-moved": "It went to another part of the clinic, and Medplum counts in one of the two.",
+    "medplum-owns-cohort": "The old system changed it after Medplum took over for its part of "
+    "the clinic: the change was not carried over.",
+    "cohort-rehearses": "Its part of the clinic is only rehearsed so far.",
+    "edited-on-both-sides": "It was changed in both systems: a person decides which one counts.",
 }
 
 CHOICES: Final = {
@@ -75,6 +82,25 @@ KINDS: Final = {
     "reference-wrong": "a link leads to another record than the row names",
     "reference-dangling": "a link leads to a record that no search finds",
 }
+
+WRITE_BACKS: Final = {
+    "written": "written to the old system",
+    "unchanged": "the old system said the same already",
+    "conflict": "changed on both sides: a person decides",
+    "refused": "not taken by the old system",
+    "skipped": "decided or left out on purpose",
+    "open": "still to be written",
+}
+"""What became of a change that somebody made in Medplum."""
+
+LANDED: Final = {
+    "new": "new",
+    "changed": "changed",
+    "same": "known already",
+    "stale": "older than what was known",
+    "quarantined": "held back",
+}
+"""How the rows of services' events landed."""
 
 CHECKED: Final = {
     "identifiers": "is each record there, once?",

@@ -236,7 +236,9 @@ def test_both_variants_have_one_shape_and_the_shape_is_known(account: Account) -
     assert plain["format"] == 1
     assert {
         name: sorted(plain[name][0] if isinstance(plain[name], list) else plain[name])
-        for name in ("types", "exceptions", "comparisons", "streams", "runs", "quota", "charts")
+        for name in (
+            "types", "exceptions", "comparisons", "streams", "runs", "quota", "switched", "charts",
+        )
     } == {
         "types": [
             "holds", "numbers", "over_time", "owner", "phase", "resource_type", "review",
@@ -260,11 +262,14 @@ def test_both_variants_have_one_shape_and_the_shape_is_known(account: Account) -
             "started_at", "version",
         ],
         "quota": ["compared", "heard_at", "left", "limit", "open"],
+        "switched": [
+            "agreement", "changes", "cohorts", "cutovers", "inbox", "waiting", "write_backs",
+        ],
         "charts": ["charts", "of_each", "patients", "purged", "seed"],
     }  # fmt: skip
     assert [each["section"] for each in plain["sign_off"]] == [
-        "balance", "exceptions", "left-out", "comparison", "current", "mappings", "patients",
-        "whole",
+        "balance", "exceptions", "left-out", "comparison", "current", "switching", "mappings",
+        "patients", "whole",
     ]  # fmt: skip
 
 
