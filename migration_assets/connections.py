@@ -11,6 +11,7 @@ from collections.abc import Mapping as MappingOf
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from migration_assets.mappings import discover
 from migration_assets.medplum import Manner, MedplumClient, Pacer
 from migration_assets.run import Progress, Run, Silent
 from migration_assets.settings import Settings, read_environ
+from migration_assets.steps.coverage import window_keys
 from migration_assets.thresholds import Threshold, Tolerance
 
 PIPELINE_VERSION = version("migration_assets")
@@ -137,6 +139,7 @@ class Connections:
             share=settings.discrepancy_share,
             days=settings.gate_days,
             lag_seconds=settings.fresh_seconds,
+            windows=partial(window_keys, settings.partitions, settings.start_at),
         )
 
     @contextmanager

@@ -4,7 +4,7 @@ Belongs here: verdicts over evidence, in counts, with what mends each. Does not 
 the evidence (``switching.evidence``). What was not looked at proves nothing: such a gate is shut.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +20,8 @@ class Bounds:
     share: float = 0.01
     days: int = 7
     lag_seconds: int = 3600
+    windows: Callable[[datetime], Iterable[str]] | None = None
+    """The windows that there are by a moment; None: nobody says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,8 @@ class Evidence:
     unexplained: int = 0
     untold: int = 0
     """Rows of which nobody knows in which of the type's cohorts they are."""
+    unread: int | None = None
+    """Windows of the source that were never read to their end."""
     mark: datetime | None = None
     last_write: datetime | None = None
     comparisons: tuple[Compared, ...] = ()
@@ -173,13 +177,14 @@ def _dual_written(kind: str, evidence: Evidence, bounds: Bounds) -> tuple[Point,
         f"{found.missed:,} and wrote {found.different:,} otherwise ({found.share:.1%}, "
         f"{bounds.share:.1%} may)"
     )
-    mend = f"mend the services' writing, and wait; `migration rehearse {kind}` shows what differs"
+    mend = f"mend the services' writing, and wait; `migration audit {kind}` says of which rows"
     points = [Point(found.compared > 0 and found.share <= bounds.share, said, mend)]
     if found.unknown:
         points.append(
             _unproved(
-                f"{found.unknown:,} rows are pending and were not compared",
-                f"set the Medplum client, or materialize medplum/{kind}",
+                f"{found.unknown:,} rows were not compared yet: pending, or not read by the puller "
+                "since a service sent them",
+                f"set the Medplum client, or materialize medplum/{kind}; `migration audit {kind}`",
             )
         )
     return tuple(points)
@@ -193,7 +198,20 @@ def _backfilled(kind: str, evidence: Evidence, bounds: Bounds) -> tuple[Point, .
         f"materialize medplum/{kind} until nothing is pending; `migration status`",
     )
     compared = (_clean(each, evidence, bounds) for each in evidence.comparisons)
-    return balance, *compared
+    if evidence.unread is None:
+        return balance, *compared
+    # A balance holds of what is on account: what was never read is not missing there.
+    read = Point(
+        evidence.unread == 0,
+        "the source was read to its end"
+        if evidence.unread == 0
+        else "1 window of the source was never read to its end"
+        if evidence.unread == 1
+        else f"{evidence.unread:,} windows of the source were never read to their end",
+        f"materialize what is missing of medplum/{kind}, or read all of it: `migration sweep "
+        f"{kind}`",
+    )
+    return balance, read, *compared
 
 
 def _clean(each: Compared, evidence: Evidence, bounds: Bounds) -> Point:

@@ -12,7 +12,7 @@ from migration_assets.cli.check import _medplum
 from migration_assets.cli.check_side_effects import side_effects
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.demo.medplum_sandbox import Sandbox
-from migration_assets.manifest import Manifest
+from migration_assets.manifest import Alongside, Manifest
 from migration_assets.mappings import discover
 from migration_assets.medplum import MedplumClient
 from migration_assets.medplum.listeners import listeners
@@ -39,10 +39,17 @@ def client(running: Sandbox) -> Iterator[MedplumClient]:
 def folder(
     running: Sandbox, client: MedplumClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A project in which one organization was migrated."""
+    """A project in which one organization was migrated, and every window of it read."""
     for name, value in _migrated(running, tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MIGRATION_FLAGS", str(tmp_path / "flags.json"))
+    monkeypatch.setenv("MIGRATION_START", "2026-09-01")
+    connections = Connections(read_settings(None))
+    with connections.manifest() as manifest:
+        assert connections.bounds.windows is not None
+        for key in connections.bounds.windows(connections.clock()):
+            read = Alongside(window=(key, 0))
+            manifest.land("organizations", [], run_id=1, reopen=False, alongside=read)
     return tmp_path
 
 
@@ -66,6 +73,10 @@ def test_a_type_goes_on_once_it_is_proved_front_ends_hear_of_it_and_it_can_come_
     assert (refused.exit_code, "reconcile Organization" in refused.output) == (1, True)
     assert (folder / "adoption.toml").read_text() == 'Organization = "backfill"'
     assert migration("reconcile", "Organization", "--references").exit_code == 0
+    with pytest.MonkeyPatch.context() as earlier:
+        earlier.setenv("MIGRATION_START", "2026-08-01")
+        unread = migration("phase", "Organization", "read", "--yes")
+    assert (unread.exit_code, "1 window of the source" in unread.output) == (1, True)
     asked = migration("phase", "Organization", "read")
     assert (asked.exit_code, "--yes" in asked.output) == (0, True)
     assert (folder / "adoption.toml").read_text() == 'Organization = "backfill"'

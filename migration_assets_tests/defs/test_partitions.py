@@ -1,8 +1,9 @@
 """Windows: however time is cut, every change falls in exactly one window."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from migration_assets.defs.partitions import change_time_partitions, windows
 from migration_assets.run import Way
 from migration_assets.settings import Settings
+from migration_assets.steps.coverage import window_keys
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -74,3 +76,19 @@ def test_a_mark_ahead_of_the_clock_leaves_the_open_window_to_pull() -> None:
     keys = partitions.get_partition_keys(current_time=NOW)
     made = windows(partitions, keys, now=NOW, mark=NOW + timedelta(days=2))
     assert len(made) == 1
+
+
+@pytest.mark.parametrize("size", ["monthly", "weekly", "daily"])
+@hypothesis.settings(max_examples=25)
+@given(start=st.dates(date(2023, 1, 1), date(2026, 11, 1)), hours=st.integers(0, 24 * 40))
+def test_the_windows_that_a_gate_asks_for_are_the_partitions_there_are(
+    size: Any, start: date, hours: int
+) -> None:
+    """One too few, and a type is flipped of which a month was never read."""
+    now = NOW + timedelta(hours=hours)
+    settings = Settings.model_validate(
+        {"MIGRATION_START": start.isoformat(), "MIGRATION_PARTITIONS": size}
+    )
+    partitions = change_time_partitions(settings)
+    expected = partitions.get_partition_keys(current_time=now)
+    assert list(window_keys(size, settings.start_at, now)) == list(expected)

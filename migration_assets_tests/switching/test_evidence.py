@@ -9,7 +9,9 @@ import pytest
 from migration_assets.adoption import read_adoption
 from migration_assets.adoption.gates import Bounds, Point, gate
 from migration_assets.legacy import load_description
+from migration_assets.pipeline import land, migrate
 from migration_assets.reconciliation.referenced import check_references
+from migration_assets.run import Window
 from migration_assets.steps.polling import note_current
 from migration_assets.switching.evidence import Witnesses, evidence
 from migration_assets_tests.reconciliation.clinic import Clinic
@@ -167,3 +169,23 @@ def test_the_way_out_of_write_asks_the_legacy_system_and_lands_nothing(clinic: C
     assert clinic.account.balances() == before
     (said,) = _shut(clinic, "write")
     assert "was not asked" in said
+
+
+def test_what_was_never_read_is_missed_by_no_balance_and_shuts_the_way_out_of_backfill(
+    clinic: Clinic,
+) -> None:
+    """One month of two was materialized, and all of it arrived: the type would be flipped."""
+    bounds = replace(BOUNDS, windows=lambda _now: ["2026-10-01", "2026-11-01"])
+    clinic.source.put("patients", "P1")
+    run = clinic.land()
+    land(run, PATIENTS, Window(None, None, partition="2026-11-01"))
+    migrate(run, PATIENTS)
+    clinic.compare()
+    witnesses = replace(_witnesses(clinic, "backfill"), bounds=bounds)
+    shut = [each for each in _points(witnesses) if not each.holds]
+    assert [each.said for each in shut] == ["1 window of the source was never read to its end"]
+    assert "`migration sweep Patient`" in shut[0].mend
+    land(run, PATIENTS, Window(None, None, partition="2026-10-01"))
+    migrate(run, PATIENTS)
+    clinic.compare()
+    assert all(each.holds for each in _points(witnesses))
