@@ -11,6 +11,7 @@ from migration_assets.demo.clinic_store import ClinicStore
 from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.manifest import Manifest
 from migration_assets.medplum import MedplumClient
+from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import SECRET
 from migration_assets_tests.demo.founding import ADMIN_KEY, API_KEY
 from migration_assets_tests.write_back.world import World, now
@@ -45,6 +46,6 @@ def world(desk: tuple[Clinic, Path], client: MedplumClient, manifest_url: str) -
 @pytest.fixture
 def one_world(desk: tuple[Clinic, Path], client: MedplumClient, tmp_path: Path) -> Iterator[World]:
     """The same on SQLite, for what does not depend on the database."""
-    account = Manifest(f"sqlite:///{tmp_path / 'manifest.db'}", clock=now)
+    account = Manifest(blank_file(tmp_path / "manifest.db"), clock=now)
     yield World(*desk, client, account).migrated()
     account.close()

@@ -42,47 +42,47 @@ def test_an_edit_in_medplum_arrives_in_the_legacy_system_once(world: World) -> N
 
 
 def test_what_was_written_back_is_neither_pulled_nor_delivered_again_after_a_step_back(
-    world: World,
+    one_world: World,
 ) -> None:
-    version = world.edit(phone("+1 555 0199"))
-    world.back()
-    world.flip("read")
-    world.follow()
-    world.follow(Way.BACKFILL)
-    assert world.resource()["meta"]["versionId"] == version
-    balance = world.account.balances()["patients"]
+    version = one_world.edit(phone("+1 555 0199"))
+    one_world.back()
+    one_world.flip("read")
+    one_world.follow()
+    one_world.follow(Way.BACKFILL)
+    assert one_world.resource()["meta"]["versionId"] == version
+    balance = one_world.account.balances()["patients"]
     assert (balance.eligible, balance.by_state[State.UNCHANGED]) == (2, 2)
 
 
-def test_an_edit_that_both_made_is_sent_by_nobody(world: World) -> None:
-    world.edit(phone("7"))
-    world.at_the_desk(phone="7")
-    assert world.back().ended == {WriteBack.UNCHANGED: 1}
-    assert world.debts()[0].attempts == 0
-    assert world.back().total == {WriteBack.UNCHANGED: 1}
+def test_an_edit_that_both_made_is_sent_by_nobody(one_world: World) -> None:
+    one_world.edit(phone("7"))
+    one_world.at_the_desk(phone="7")
+    assert one_world.back().ended == {WriteBack.UNCHANGED: 1}
+    assert one_world.debts()[0].attempts == 0
+    assert one_world.back().total == {WriteBack.UNCHANGED: 1}
 
 
 @pytest.mark.parametrize("choice", [Choice.MEDPLUM, Choice.LEGACY])
 def test_edits_of_both_sides_wait_for_a_person_and_neither_is_lost(
-    world: World, choice: Choice
+    one_world: World, choice: Choice
 ) -> None:
-    world.edit(phone("theirs in Medplum"))
-    world.at_the_desk(first_name="Theirs in the clinic")
-    assert world.back().ended == {WriteBack.CONFLICT: 1}
-    assert world.row() == {**PATIENT, "first_name": "Theirs in the clinic"}
-    (debt,) = world.debts()
+    one_world.edit(phone("theirs in Medplum"))
+    one_world.at_the_desk(first_name="Theirs in the clinic")
+    assert one_world.back().ended == {WriteBack.CONFLICT: 1}
+    assert one_world.row() == {**PATIENT, "first_name": "Theirs in the clinic"}
+    (debt,) = one_world.debts()
     assert (debt.reason, debt.attempts) == ("edited-in-legacy", 0)
-    assert world.account.write_backs.open(["Patient"]) == 1
-    assert world.back().total == {WriteBack.CONFLICT: 1}, "not decided by waiting"
-    world.decide(choice)
-    world.back()
+    assert one_world.account.write_backs.open(["Patient"]) == 1
+    assert one_world.back().total == {WriteBack.CONFLICT: 1}, "not decided by waiting"
+    one_world.decide(choice)
+    one_world.back()
     if choice is Choice.MEDPLUM:
-        assert world.row() == {**PATIENT, "phone": "theirs in Medplum"}
+        assert one_world.row() == {**PATIENT, "phone": "theirs in Medplum"}
         return
-    assert world.row() == {**PATIENT, "first_name": "Theirs in the clinic"}
-    world.flip("read")
-    world.follow()
-    held = world.resource()
+    assert one_world.row() == {**PATIENT, "first_name": "Theirs in the clinic"}
+    one_world.flip("read")
+    one_world.follow()
+    held = one_world.resource()
     assert held["name"][0]["given"] == ["Theirs in the clinic"]
     assert held["telecom"][0]["value"] == PATIENT["phone"]
 
@@ -110,18 +110,18 @@ def test_the_same_edit_made_by_hand_settles_what_the_legacy_version_was_kept_for
     assert one_world.account.write_backs.open(["Patient"]) == 0
 
 
-def test_a_deletion_in_medplum_deletes_the_row_and_an_edited_row_waits(world: World) -> None:
-    world.remove("P1")
-    world.remove("P2")
-    world.at_the_desk("P2", phone="edited meanwhile")
+def test_a_deletion_in_medplum_deletes_the_row_and_an_edited_row_waits(one_world: World) -> None:
+    one_world.remove("P1")
+    one_world.remove("P2")
+    one_world.at_the_desk("P2", phone="edited meanwhile")
     # The clinic refuses nothing; what refers to P1 there is the clinic's to say.
-    assert world.back().ended == {WriteBack.WRITTEN: 1, WriteBack.CONFLICT: 1}
-    assert world.row("P1") is None
-    assert (world.row("P2") or {})["phone"] == "edited meanwhile"
-    assert world.back().ended == Counter()
-    world.flip("read")
-    world.follow()
-    assert world.account.balances()["patients"].by_state[State.PENDING] == 0
+    assert one_world.back().ended == {WriteBack.WRITTEN: 1, WriteBack.CONFLICT: 1}
+    assert one_world.row("P1") is None
+    assert (one_world.row("P2") or {})["phone"] == "edited meanwhile"
+    assert one_world.back().ended == Counter()
+    one_world.flip("read")
+    one_world.follow()
+    assert one_world.account.balances()["patients"].by_state[State.PENDING] == 0
 
 
 def test_a_new_resource_becomes_one_row_and_is_known_from_then_on(world: World) -> None:
@@ -230,6 +230,7 @@ def test_an_edit_that_says_nothing_new_is_settled_without_a_word_to_the_legacy_s
 
 
 def test_of_a_group_each_part_is_written_back(one_world: World) -> None:
+    one_world.visits()
     one_world.edit(lambda held: {**held, "summary": "All is better."}, "E1", "ClinicalImpression")
     assert one_world.back("Encounter").ended == ONE_WRITTEN
     assert (one_world.row("E1", "encounters") or {})["note"] == "All is better."

@@ -88,6 +88,7 @@ class World:
     ) -> None:
         self.clinic, self.client, self.account = clinic, client, account
         self.phase = "backfill"
+        self.types: tuple[str, ...] = TYPES[:3]
         self.environ = {
             "MIGRATION_LEGACY_URL": clinic.base_url,
             "MIGRATION_LEGACY_API_KEY": API_KEY,
@@ -119,9 +120,16 @@ class World:
             fhir=self.client,
             deadline_seconds=30,
         )
-        for kind in TYPES:
+        for kind in self.types:
             land(run, MAPPINGS[kind], Window(None, None, way=way))
             migrate(run, MAPPINGS[kind])
+
+    def visits(self) -> None:
+        """The encounters, too."""
+        self.types = TYPES
+        self.flip("backfill")
+        self.follow(Way.BACKFILL)
+        self.flip("write")
 
     def flip(self, phase: str) -> None:
         """Move every type."""
