@@ -6,6 +6,7 @@ new`` wrote. Verbs of ``migration`` run in this process, everything else in its 
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from migration_assets.errors import MigrationError
 from migration_assets.legacy import load_description
 from migration_assets.mappings import discover
 from migration_assets.settings import read_settings
+from migration_assets_tests.bots.project import installed_or_skipped
 from migration_assets_tests.cli.command import environment, migration
 
 pytestmark = pytest.mark.timeout(400)
@@ -40,7 +42,7 @@ _STAYS = {"dagster dev"}
 # In the order in which a newcomer reads them.
 PAGES = (
     "first-type", "describing-an-api", "backfilling", "operating", "adoption", "cutover",
-    "write-back", "scaling", "security",
+    "write-back", "scaling", "security", "bots",
 )  # fmt: skip
 
 
@@ -120,6 +122,11 @@ def test_every_verb_of_the_command_is_in_the_docs_or_the_readme() -> None:
 
 def _console(block: Block, project: Path) -> None:
     for line in block.text.splitlines():
+        if line.startswith("npm "):  # its own test runs all of them: migration_assets_tests/bots
+            shutil.copytree(
+                installed_or_skipped().folder / "dist", project / "bots/dist", dirs_exist_ok=True
+            )
+            continue
         command = _with_real_partitions(line, project)
         if command in _STAYS:
             continue
@@ -195,6 +202,12 @@ def _toml(block: Block, project: Path) -> None:
     (project / _first_comment(block)).write_text(block.text, encoding="utf-8")
 
 
+def _typescript(block: Block, project: Path) -> None:
+    """A part of a file of the Bots, as it stands there."""
+    name, _, text = block.text.partition("\n")
+    assert text in (project / name.removeprefix("// ")).read_text(encoding="utf-8")
+
+
 def _text(block: Block, project: Path) -> None:
     """Settings: each is one that there is."""
     known = (ROOT / ".env.example").read_text(encoding="utf-8")
@@ -208,4 +221,11 @@ def _first_comment(block: Block) -> str:
     return found[1]
 
 
-_SHOWN = {"console": _console, "python": _python, "yaml": _yaml, "toml": _toml, "text": _text}
+_SHOWN = {
+    "console": _console,
+    "python": _python,
+    "yaml": _yaml,
+    "toml": _toml,
+    "text": _text,
+    "typescript": _typescript,
+}

@@ -7,6 +7,7 @@ import typer
 
 from migration_assets.cli import (
     assign,
+    bots,
     check,
     cutover,
     demo,
@@ -61,6 +62,7 @@ VERBS.command("flags")(flags.flags)
 VERBS.command("cutover")(cutover.cutover)
 VERBS.command("inbox")(inbox.inbox)
 VERBS.command("write-back")(write_back.write_back)
+VERBS.add_typer(bots.BOTS)
 VERBS.command("quota")(quota.quota)
 VERBS.command("undo")(undo.undo)
 VERBS.command("remap")(remap.remap)

@@ -15,8 +15,10 @@ from pydantic import SecretStr
 
 from migration_assets.errors import Transient
 from migration_assets.fhir.identifiers import search_token
+from migration_assets.mapping import Bot
 from migration_assets.medplum.auth import BasicCredential, ClientCredentials, Credential
 from migration_assets.medplum.bots import Bots
+from migration_assets.medplum.deploying import Deployed, Deployments
 from migration_assets.medplum.jobs import Jobs
 from migration_assets.medplum.quota import SEARCH_POINTS, Pacer
 from migration_assets.medplum.wire import TIMEOUT, Ambiguous, Body, Wire
@@ -100,6 +102,10 @@ class MedplumClient:
     def execute_bot(self, bot_id: str, body: bytes) -> Any:
         """What a Bot said of a row; raises as ``Bots.execute``."""
         return self._bots.execute(bot_id, body)
+
+    def deploy_bot(self, bot: Bot, name: str, code: str, runtime: str) -> Deployed:
+        """A Bot with this code; raises as ``Deployments.deploy``."""
+        return Deployments(self._wire, self.pacer).deploy(self, bot, name, code, runtime)
 
     def search(self, resource_type: str, params: Mapping[str, str]) -> list[dict[str, Any]]:
         """The resources found by ``POST Type/_search`` (ids do not fit a URL; contract §11).
