@@ -49,7 +49,7 @@ def assign(  # noqa: PLR0913, PLR0917 - a verb's options
     if decision is None and (approver or due):
         raise Permanent("--approver and --due belong to a --decision.")
     settings = read_settings()
-    chosen = selection(streams(settings), keys=keys, types=types, reason=reason, run=run)
+    chosen = selection(streams(settings, sent=True), keys=keys, types=types, reason=reason, run=run)
     refuse_everything(chosen)
     said = Decision(
         by=speaker(by),

@@ -13,6 +13,7 @@ from migration_assets.errors import Permanent
 from migration_assets.manifest import Selection, State
 from migration_assets.manifest.dead_letters import KINDS
 from migration_assets.mapping import Mapping
+from migration_assets.operations.delivering import streams_of
 from migration_assets.settings import Settings
 
 
@@ -29,7 +30,8 @@ class Streams:
             Permanent: a name is neither; says which there are.
         """
         known = {each.stream: each for each in self.mappings}
-        known |= {name: each for each in self.mappings for name in each.types}
+        rows = (each for each in self.mappings if each.beside is None)
+        known |= {name: each for each in rows for name in each.types}
         for name in names:
             if name not in known:
                 raise Permanent(f"No mapping makes {name}. There are: {', '.join(known)}.")
@@ -38,14 +40,14 @@ class Streams:
 
     def type_of(self, stream: str) -> str:
         """The type that the rows of a stream become; the stream where no mapping has it."""
-        types = {each.stream: each.resource_type for each in self.mappings}
+        types = {each.stream: each.resource_type for each in self.mappings if not each.beside}
         return types.get(stream, stream)
 
 
-def streams(settings: Settings) -> Streams:
-    """The streams that mappings are there for."""
-    found = mappings_of(settings)
-    return Streams(tuple(found.values()))
+def streams(settings: Settings, *, sent: bool = False) -> Streams:
+    """The streams that mappings are there for; ``sent``: and what services send of their types."""
+    found = mappings_of(settings).values()
+    return Streams(tuple(streams_of(found) if sent else found))
 
 
 def selection(

@@ -47,7 +47,7 @@ def exceptions(  # noqa: PLR0913, PLR0917 - a verb's options
     Prints keys, never what is in a row.
     """
     settings = read_settings()
-    known = streams(settings)
+    known = streams(settings, sent=True)
     chosen = selection(
         known,
         keys=keys,

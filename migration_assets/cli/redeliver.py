@@ -68,7 +68,7 @@ def redeliver(  # noqa: PLR0913, PLR0917 - a verb's options
     """
     if (overwrite or believe) and not approver:
         raise Permanent("--overwrite and --believe need --approver: who decided that?")
-    known = streams(settings := read_settings())
+    known = streams(settings := read_settings(), sent=True)
     chosen = selection(known, keys=keys, types=types, reason=reason, run=run)
     said = Decision(
         by=speaker(by), note=note, choice=Choice.REDELIVER, approver=approver, overwrites=overwrite

@@ -21,7 +21,7 @@ def resume(
     What failed stays held until it is redelivered, or its rows change. Exit 1: none was paused.
     """
     settings = read_settings()
-    chosen = streams(settings).named(types)
+    chosen = streams(settings, sent=True).named(types)
     who = speaker(by)
     with Connections(settings).manifest() as manifest:
         resumed = [

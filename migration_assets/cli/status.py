@@ -10,7 +10,7 @@ from migration_assets.cli.status_by import By, recount, show_by
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.manifest import State
 from migration_assets.manifest.custody import SEALED, Act
-from migration_assets.reconciliation.balance import exceptions_by_type, type_balances
+from migration_assets.reconciliation.balance import exceptions_by_type, sent_balances, type_balances
 from migration_assets.settings import read_settings
 from migration_assets.steps.pausing import told
 
@@ -37,6 +37,7 @@ def status(
         return
     with Connections(settings).manifest() as manifest:
         balances = type_balances(manifest, found.values())
+        balances += sent_balances(manifest, found.values())
         exceptions = exceptions_by_type(manifest, found.values())
         done = manifest.protection.custody.latest(1)
         standing = manifest.pauses.standing()

@@ -7,6 +7,7 @@ import typer
 
 from migration_assets.cli import (
     assign,
+    audit,
     bots,
     check,
     cutover,
@@ -61,6 +62,7 @@ VERBS.command("phase")(phase.phase)
 VERBS.command("flags")(flags.flags)
 VERBS.command("cutover")(cutover.cutover)
 VERBS.command("inbox")(inbox.inbox)
+VERBS.command("audit")(audit.audit)
 VERBS.command("write-back")(write_back.write_back)
 VERBS.add_typer(bots.BOTS)
 VERBS.command("quota")(quota.quota)

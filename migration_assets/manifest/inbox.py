@@ -34,6 +34,8 @@ from migration_assets.manifest.records import (
 from migration_assets.manifest.schema import runs, units
 from migration_assets.manifest.sealing import seals_of
 
+NOT_THIS = 0
+"""Revision of a unit that an event told of, but not as it stands."""
 RUN = "inbox"
 """Label of the run under whose number a server lands events."""
 
@@ -59,6 +61,14 @@ class Accepted:
 
     landed: Landed
     replayed: bool
+
+
+@dataclass(frozen=True)
+class Told:
+    """What services sent of a unit last: whether it ``stands`` so, and the source was ``read``."""
+
+    stands: bool
+    read: bool
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,46 @@ class Inbox:
         )
         with self._read.begin() as connection:
             return set(connection.execute(query).scalars())
+
+    def told(self, unit_ids: Sequence[int]) -> dict[int, Told]:
+        """What the last event of each of these units was worth; those without one are left out."""
+        last = (
+            sa.select(inbox_rows.c.unit_id, sa.func.max(inbox_rows.c.event_id).label("event_id"))
+            .where(inbox_rows.c.unit_id.in_(unit_ids))
+            .group_by(inbox_rows.c.unit_id)
+            .subquery()
+        )
+        query = (
+            sa.select(
+                units.c.id,
+                (inbox_rows.c.revision == units.c.revision).label("stands"),
+                units.c.seen_run.in_(of_events()).label("unread"),
+            )
+            .join(inbox_rows, inbox_rows.c.unit_id == units.c.id)
+            .join(
+                last,
+                sa.and_(
+                    last.c.unit_id == inbox_rows.c.unit_id,
+                    last.c.event_id == inbox_rows.c.event_id,
+                ),
+            )
+        )
+        with self._read.begin() as connection:
+            return {
+                row.id: Told(stands=bool(row.stands), read=not row.unread)
+                for row in connection.execute(query)
+            }
+
+    def states(self, stream: str, keys: Iterable[str]) -> dict[str, State]:
+        """How the units of these keys stand, as far as there are any."""
+        found: dict[str, State] = {}
+        with self._read.begin() as connection:
+            for part in chunked(keys):
+                query = sa.select(units.c.key, units.c.state).where(
+                    units.c.stream == stream, among(connection, units.c.key, part)
+                )
+                found.update((row.key, State(row.state)) for row in connection.execute(query))
+        return found
 
     def taken(self, *, since: datetime | None = None) -> list[Taken]:
         """What came, by service and stream."""
@@ -199,14 +249,21 @@ def _versions(rows: Sequence[LandingRow]) -> list[list[LandingRow]]:
 def _note_units(
     connection: sa.Connection, event_id: int, stream: str, rows: Sequence[LandingRow]
 ) -> None:
-    keys = list(dict.fromkeys(key for part in _versions(rows) for key in landing.keys_of(part)))
+    last: dict[str, LandingRow] = {}
+    for part in _versions(rows):
+        last.update(zip(landing.keys_of(part), part, strict=False))
+    stands = landing.standing(connection, stream, last.values())
     found: list[dict[str, Any]] = []
-    for part in chunked(keys):
-        query = sa.select(units.c.id, units.c.revision).where(
-            units.c.stream == stream, among(connection, units.c.key, part)
+    for keys in chunked(last):
+        query = sa.select(units.c.id, units.c.key, units.c.revision).where(
+            units.c.stream == stream, among(connection, units.c.key, keys)
         )
         found += [
-            {"event_id": event_id, "unit_id": row.id, "revision": row.revision}
+            {
+                "event_id": event_id,
+                "unit_id": row.id,
+                "revision": row.revision if row.key in stands else NOT_THIS,
+            }
             for row in connection.execute(query)
         ]
     if found:

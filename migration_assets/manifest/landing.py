@@ -162,7 +162,8 @@ def land(
             )
     _write(connection, inserts, updates, stamp)
     put_back(connection, restored)
-    _touch(connection, [*seen, *stale], stamp, state=None)
+    # An event that brought nothing new is no word of the source's.
+    _touch(connection, [] if alongside.events else [*seen, *stale], stamp, state=None)
     _touch(connection, reopened, stamp, state=State.PENDING)
     return Landed(
         rows=len(candidates),

@@ -54,12 +54,18 @@ class Publication:
 
 @dataclass(frozen=True)
 class Touched:
-    """A unit whose row changed, and (event, status) of what we did about it since."""
+    """A unit whose row changed, and (event, status) of what we did about it since.
+
+    ``done_now`` is what was done since its content landed, ``tokens`` whatever it was done to.
+    """
 
     unit_id: int
     state: State
     reason: str
     done: frozenset[tuple[str, str]]
+    key: str = ""
+    done_now: frozenset[tuple[str, str]] = frozenset()
+    tokens: frozenset[str] = frozenset()
 
 
 class Switching:
@@ -224,7 +230,9 @@ class Switching:
         )
         while True:
             query = (
-                sa.select(units.c.id, units.c.state, units.c.reason)
+                sa.select(
+                    units.c.id, units.c.key, units.c.state, units.c.reason, units.c.landed_at
+                )
                 .where(units.c.stream == stream, units.c.id > after, changed)
                 .order_by(units.c.id)
                 .limit(_PAGE)
@@ -233,7 +241,19 @@ class Switching:
                 page = connection.execute(query).all()
                 done = _done(connection, [row.id for row in page], moment)
             yield [
-                Touched(row.id, State(row.state), row.reason or "", frozenset(done.get(row.id, ())))
+                Touched(
+                    row.id,
+                    State(row.state),
+                    row.reason or "",
+                    frozenset((event, status) for event, status, _at, _name in done[row.id]),
+                    row.key,
+                    frozenset(
+                        (event, status)
+                        for event, status, at, _name in done[row.id]
+                        if at >= row.landed_at
+                    ),
+                    frozenset(name for _event, _status, _at, name in done[row.id]),
+                )
                 for row in page
             ]
             if len(page) < _PAGE:
@@ -243,14 +263,16 @@ class Switching:
 
 def _done(
     connection: sa.Connection, numbers: list[int], since: int
-) -> dict[int, set[tuple[str, str]]]:
-    found: dict[int, set[tuple[str, str]]] = {}
+) -> dict[int, list[tuple[str, str, int, str]]]:
+    """Event, status, moment and token of what was tried of each."""
+    found: dict[int, list[tuple[str, str, int, str]]] = {each: [] for each in numbers}
+    columns = (attempts.c.event, attempts.c.status, attempts.c.at, attempts.c.token)
     for part in chunked(numbers):
-        query = sa.select(attempts.c.unit_id, attempts.c.event, attempts.c.status).where(
+        query = sa.select(attempts.c.unit_id, *columns).where(
             attempts.c.unit_id.in_(part), attempts.c.at >= since
         )
-        for row in connection.execute(query):
-            found.setdefault(row.unit_id, set()).add((row.event, row.status))
+        for unit_id, *what in connection.execute(query):
+            found[unit_id].append((what[0], what[1], what[2], what[3]))
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from migration_assets.fhir.sent import sent_stream
 from migration_assets.manifest import Balance, Exceptions, Manifest, State
 from migration_assets.mapping import Mapping
 
@@ -50,6 +51,13 @@ def type_balances(manifest: Manifest, mappings: Iterable[Mapping[Any]]) -> list[
             for each in mapping.related
         ]
     return made
+
+
+def sent_balances(manifest: Manifest, mappings: Iterable[Mapping[Any]]) -> list[TypeBalance]:
+    """The balance of what services sent as FHIR, by stream: units of their own."""
+    by_stream = manifest.balances()
+    streams = [sent_stream(kind) for each in mappings for kind in each.types]
+    return [TypeBalance(each, by_stream[each]) for each in streams if each in by_stream]
 
 
 def exceptions_by_type(

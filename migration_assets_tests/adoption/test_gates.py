@@ -71,7 +71,7 @@ def test_where_nothing_was_looked_at_no_gate_is_open(phase: Phase) -> None:
         (
             Phase.DUAL_WRITE,
             {"discrepancy": Discrepancy(since=AGO, agreed=100, unknown=3)},
-            "3 rows are pending",
+            "3 rows were not compared yet",
         ),
         (Phase.BACKFILL, {"pending": 1}, "1 pending"),
         (Phase.BACKFILL, {"balance_holds": False}, "BROKEN"),

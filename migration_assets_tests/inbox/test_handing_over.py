@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +19,9 @@ from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.fhir.identifiers import identifier_system
 from migration_assets.fhir.sent import passthroughs
 from migration_assets.inbox.reading import Reading, Sending
+from migration_assets.legacy import PulledRow
 from migration_assets.manifest import Manifest, State
-from migration_assets.manifest.inbox import RUN
+from migration_assets.manifest.inbox import RUN, Event
 from migration_assets.mapping import Mapping, Removal
 from migration_assets.medplum import MedplumClient
 from migration_assets.pipeline import Worked, land, migrate
@@ -71,6 +73,15 @@ class House:
         """Deliver what services sent, or the rows."""
         return migrate(self.run(), self.sent_patients if fhir else self.patients)
 
+    def native(self, key: str, at: int, **content: Any) -> None:
+        """A service sends a patient's row as the source has it, ``at`` seconds after the start."""
+        moment = START + timedelta(seconds=at)
+        self.sent += 1
+        event = Event(service="s", key=str(self.sent), stream="patients", content=b"")
+        row = PulledRow(key, {"id": key, **content}, moment, deleted=False, problem=None)
+        number = self.manifest.start_run(RUN, pipeline_version="0")
+        self.manifest.inbox.accept(event, [row], run_id=number)
+
     def event(self, resource: dict[str, Any], *, deleted: bool = False) -> None:
         """A service sends a resource."""
         self.sent += 1
@@ -101,15 +112,21 @@ class House:
         return settled.state, settled.reason
 
 
+@contextmanager
+def opened_house(sandbox: Sandbox, folder: Path, clock: Clock) -> Iterator[House]:
+    """An empty one."""
+    sandbox.reset()
+    clock.now = NOW
+    manifest = Manifest(blank_file(folder / "manifest.db"), clock=clock)
+    client = MedplumClient(sandbox.base_url, sandbox.client_id, SecretStr(SECRET))
+    with closing(manifest), closing(client):
+        yield House(manifest, client, sandbox)
+
+
 @pytest.fixture
 def house(running: Sandbox, tmp_path: Path, clock: Clock) -> Iterator[House]:
-    running.reset()
-    clock.now = NOW
-    manifest = Manifest(blank_file(tmp_path / "manifest.db"), clock=clock)
-    client = MedplumClient(running.base_url, running.client_id, SecretStr(SECRET))
-    yield House(manifest, client, running)
-    client.close()
-    manifest.close()
+    with opened_house(running, tmp_path, clock) as made:
+        yield made
 
 
 def test_what_a_service_sent_and_the_row_says_too_is_written_once(house: House) -> None:
