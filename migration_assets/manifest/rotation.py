@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from migration_assets.errors import Permanent
 from migration_assets.manifest.bot_answers import forget_old_seals
 from migration_assets.manifest.custody import SEALED, Custody, add_to, empty_the_log
+from migration_assets.manifest.inbox_tables import inbox_events
 from migration_assets.manifest.likenesses import mask_likenesses
 from migration_assets.manifest.outages import Database
 from migration_assets.manifest.schema import targets, units
@@ -130,6 +131,30 @@ class Rotation:
         with self._write.begin() as connection:
             return mask_likenesses(connection)
 
+    def events(self, *, after_id: int = 0) -> tuple[int, int] | None:
+        """Mask what the next events held: the last one's number and how many; None at the end."""
+        with self._write.begin() as connection:
+            seals = seals_of(connection)
+            stale = sa.func.substr(inbox_events.c.print, 1, MARK_BYTES) != seals.newest
+            query = (
+                sa.select(inbox_events.c.id, inbox_events.c.print)
+                .where(inbox_events.c.id > after_id, stale)
+                .order_by(inbox_events.c.id)
+                .limit(BATCH)
+            )
+            found = _locked(connection, query)
+            if found:
+                connection.execute(
+                    sa.update(inbox_events)
+                    .where(inbox_events.c.id == sa.bindparam("event_id"))
+                    .values(print=sa.bindparam("masked", type_=sa.LargeBinary)),
+                    [
+                        {"event_id": row.id, "masked": seals.mask(seals.unmask(bytes(row.print)))}
+                        for row in found
+                    ],
+                )
+        return (found[-1].id, len(found)) if found else None
+
     def finish(self) -> None:
         """Let go what Bots answered; and see to it that nothing of before is left in the log."""
         with self._write.begin() as connection:
@@ -156,10 +181,11 @@ def rotate(
             last, number = batch
             rows, again = rows + number, True
             told(number)
-    last = 0
-    while (batch := rotation.prints(after_id=last)) is not None:
-        last, number = batch
-        prints += number
+    for masking in (rotation.prints, rotation.events):
+        last = 0
+        while (batch := masking(after_id=last)) is not None:
+            last, number = batch
+            prints += number
     rotation.finish()
     custody.finish(record)
     return rows, prints

@@ -8,8 +8,9 @@ a new one needs no schema change.
 Where patient data is at rest, column by column (``sealing`` says what a key protects):
 
 - ``units.payload`` is the row, in full; only its last version, and none once it is purged;
-- ``units.row_hash``, ``targets.fingerprint``, ``targets.sent`` and ``likenesses.print`` are
-  computed from content and could be guessed at: with a key set they are masked;
+- ``units.row_hash``, ``targets.fingerprint``, ``targets.sent``, ``likenesses.print`` and
+  ``inbox_events.print`` are computed from content and could be guessed at: with a key set they are
+  masked;
 - keys and identifiers name a person without telling anything of them, and stand in the clear:
   ``units.key`` and ``merged_into``, ``parents.parent``, the tokens (type|system|key) in
   ``targets.token``, ``attempts.token`` and ``units.awaiting``; so do Medplum's ids and versions;

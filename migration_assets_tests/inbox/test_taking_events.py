@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from migration_assets.manifest import Manifest, State
 from migration_assets.manifest.inbox import plain
+from migration_assets.manifest.rotation import rotate
+from migration_assets.manifest.sealing import new_key
 from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.inbox.door import LIMITED, Door, door, fhir_patient, patient
@@ -286,3 +289,21 @@ def test_no_body_makes_the_inbox_fail(account: Manifest, clock: Clock) -> None:
 
         sent()
     assert all(each.holds for each in account.balances().values())
+
+
+def test_an_event_is_known_again_after_its_key_was_exchanged(
+    manifest_url: str, clock: Clock
+) -> None:
+    """Without a bare hash of what it held on account: few values are guessed in seconds."""
+    clock.now = NOW
+    old, new = new_key(), new_key()
+    for keys in ((old,), (new, old), (new,)):
+        with (
+            closing(Manifest(manifest_url, clock=clock, keys=keys)) as manifest,
+            door(manifest, clock=clock) as opened,
+        ):
+            told = opened.send("/events/patients", patient("P1", START))
+            assert (told.status, told.body["replayed"]) == (202, keys != (old,))
+            if len(keys) == 2:
+                kept = manifest.protection
+                rotate(kept.rotation, kept.custody, by="ann", told=lambda _rows: None)
