@@ -8,14 +8,19 @@ import hashlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from migration_assets.connections import PIPELINE_VERSION, Connections
 from migration_assets.errors import Permanent
+from migration_assets.legacy import Puller
 from migration_assets.manifest import Manifest
+from migration_assets.manifest.write_back_ends import WriteBack
 from migration_assets.mapping import Mapping as FhirMapping
+from migration_assets.operations.writing_back import Parts, hindrance, write_back
 from migration_assets.profiling.register import read_by_the_puller
+from migration_assets.run import Run
 from migration_assets.settings import Settings
 from migration_assets.signoff.page import write_report
 from migration_assets.signoff.report import Wanted, make_report
@@ -53,6 +58,56 @@ def mapping_named(mappings: Sequence[FhirMapping[Any]], name: str) -> FhirMappin
     raise Permanent(f"No mapping makes {name}. There are: {known}.")
 
 
+@dataclass(frozen=True)
+class WritesBack:
+    """Takes back by reverse mappings; ``run`` is whose connections it uses."""
+
+    connections: Connections
+    run: Run
+
+    def takes(self, mapping: FhirMapping[Any]) -> bool:
+        """Whether a reverse mapping is declared, and how rows are written."""
+        return self.run.fhir is not None and not hindrance(self._parts(self.run.id), mapping)
+
+    def take_back(self, mapping: FhirMapping[Any]) -> Mapping[str, int]:
+        """Bring what was changed in Medplum to the legacy system; how many changes came to what.
+
+        A run of its own: the one that flipped the type knows the phase before.
+        """
+        manifest = self.run.manifest
+        number = manifest.start_run(
+            f"{self.run.label}: write-back", pipeline_version=PIPELINE_VERSION
+        )
+        done = write_back(self._parts(number), mapping)
+        manifest.finish_run(number)
+        return {"noted": done.noted} | {state.value: n for state, n in done.ended.items() if n}
+
+    def open(self, types: Sequence[str]) -> int:
+        """Open ones, and conflicts and refusals that nobody decided about."""
+        return self.run.manifest.write_backs.open(types) + self._ended(types, WriteBack.REFUSED)
+
+    def refused(self, types: Sequence[str]) -> int:
+        """Conflicts and refusals."""
+        return self._ended(types, WriteBack.CONFLICT) + self._ended(types, WriteBack.REFUSED)
+
+    def _ended(self, types: Sequence[str], state: WriteBack) -> int:
+        counts = self.run.manifest.write_backs.counts(types)
+        return sum(each.get(state, 0) for each in counts.values())
+
+    def _parts(self, number: int) -> Parts:
+        fhir, puller = self.run.fhir, self.run.puller
+        if fhir is None or not isinstance(puller, Puller):
+            raise Permanent("Nothing can be written back: Medplum and a source are needed.")
+        return Parts(
+            manifest=self.run.manifest,
+            fhir=fhir,
+            adoption=self.connections.adoption(),
+            legacy=puller,
+            run_id=number,
+            deadline_seconds=self.run.deadline_seconds,
+        )
+
+
 @contextmanager
 def desk(
     connections: Connections, mappings: Sequence[FhirMapping[Any]], label: str
@@ -69,6 +124,8 @@ def desk(
             bounds=connections.bounds,
             mappings=mappings,
             flags_out=settings.flags,
+            takes_back=WritesBack(connections, run),
+            inbox_waiting=run.manifest.inbox.waiting,
             report=lambda mapping: final_report(connections, run.manifest, mappings, mapping),
         )
 

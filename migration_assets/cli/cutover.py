@@ -24,6 +24,7 @@ from migration_assets.switching.cutover.plan import (
     ROLLBACK,
     TRIGGERS,
     Came,
+    CutoverStep,
     End,
     Plan,
     Seen,
@@ -78,7 +79,7 @@ def cutover(  # noqa: PLR0913, PLR0917 - a command has its options
     if resource_type is None or status:
         named = resource_type and mapping_named(mappings, resource_type).resource_type
         with connections.manifest() as manifest:
-            _show(manifest, _known(manifest, named), as_json=as_json)
+            show(manifest, _known(manifest, named), as_json=as_json)
         return
     if force and not (reason or "").strip():
         raise Permanent('What is forced needs a reason, which is kept: --reason "…".')
@@ -93,7 +94,7 @@ def cutover(  # noqa: PLR0913, PLR0917 - a command has its options
             seen = back(opened, mapping, current, word)
         else:
             seen = _advance(opened, mapping, current, word, quiet=as_json)
-        _show(opened.manifest, _known(opened.manifest, mapping.resource_type)[:1], as_json=as_json)
+        show(opened.manifest, _known(opened.manifest, mapping.resource_type)[:1], as_json=as_json)
     stays = rollback and seen is not None and seen.came is not Came.DONE
     if stays or (seen is not None and seen.came in _NEEDS_A_PERSON):
         raise typer.Exit(1)
@@ -125,9 +126,14 @@ def _advance(
     for step, seen in advance(opened, mapping, current, word):
         last = seen
         if not quiet:
-            mark, style = _MARKS[seen.came]
-            console().print(Text.assemble((f"{mark:<9}", style), f"{step:<12}", seen.said))
+            console().print(told(step, seen))
     return last
+
+
+def told(step: CutoverStep, seen: Seen) -> Text:
+    """One look as a line."""
+    mark, style = _MARKS[seen.came]
+    return Text.assemble((f"{mark:<10}", style), f"{step:<12}", seen.said)
 
 
 def _known(manifest: Manifest, resource_type: str | None) -> list[Cutover]:
@@ -137,7 +143,8 @@ def _known(manifest: Manifest, resource_type: str | None) -> list[Cutover]:
     return manifest.cutovers.latest(resource_type, limit=1)
 
 
-def _show(manifest: Manifest, found: Sequence[Cutover], *, as_json: bool) -> None:
+def show(manifest: Manifest, found: Sequence[Cutover], *, as_json: bool) -> None:
+    """Where cutovers stand, step by step."""
     if as_json:
         print_json({"cutovers": [_plain(manifest, each) for each in found]})
         return

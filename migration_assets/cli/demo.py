@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from migration_assets.claims.counting import several
+from migration_assets.cli.demo_cutover import whole_life
 from migration_assets.cli.output import balance_table, console, exceptions_table
 from migration_assets.errors import Permanent
 from migration_assets.manifest import State
@@ -41,6 +42,9 @@ def demo(
     changes: Annotated[
         int, typer.Option("--change", min=0, help="First change about so many rows of the clinic.")
     ] = 0,
+    cutover: Annotated[  # noqa: FBT002 - typer's way
+        bool, typer.Option("--cutover", help="A whole life, from rehearsal to retirement.")
+    ] = False,
     chaos: Annotated[bool, typer.Option("--chaos", help="Let Medplum fail all the time.")] = False,  # noqa: FBT002
     ui: Annotated[bool, typer.Option("--ui", help="Then open the Dagster UI on it.")] = False,  # noqa: FBT002 - typer's way
     reset: Annotated[bool, typer.Option("--reset", help="Forget the demo's state; stop.")] = False,  # noqa: FBT002
@@ -54,6 +58,9 @@ def demo(
         _reset(home.folder, env)
         return
     _terminate_as_interrupt()
+    if cutover:
+        whole_life(_home(folder / "cutover"), patients=patients, seed=seed)
+        return
     from migration_assets.demo import migration  # noqa: PLC0415 - the demo's extra only
     from migration_assets.demo.home import write_env_file  # noqa: PLC0415
     from migration_assets.demo.services import services  # noqa: PLC0415
@@ -204,7 +211,8 @@ def _reset(folder: Path, env: Path) -> None:
     from migration_assets.demo.services import running  # noqa: PLC0415
 
     if folder.exists():
-        if not (folder / "clinic.db").exists() and any(folder.iterdir()):
+        ours = [folder / "clinic.db", folder / "cutover" / "clinic.db"]
+        if not any(each.exists() for each in ours) and any(folder.iterdir()):
             raise Permanent(f"{folder} does not look like a demo's state; it is left alone.")
         if running(Home(folder)):
             raise Permanent("The demo's servers are running; stop them first, then reset.")

@@ -31,7 +31,8 @@ def drain(case: Case) -> Seen:
     if evidence["awaiting"]:
         return waits(
             f"{evidence['awaiting']:,} rows wait for what they refer to: bring that over, or "
-            f"`migration assign --type {case.kind} --reason {AWAITING} --decision accept`",
+            f"`migration assign --type {case.kind} --reason {AWAITING} --decision accept` with "
+            '--approver "…"',
             evidence,
         )
     return done(f"all {balance.eligible:,} rows have their outcome", evidence)

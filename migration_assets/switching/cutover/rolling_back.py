@@ -48,9 +48,12 @@ def roll_back(case: Case) -> Seen:
         raise Permanent(f"{case.kind} is in phase {phase_of(case)}: there is no way back from it.")
     told |= {"phase_changes": on_record(case, Phase.READ)}
     _tell(case, told)
-    behind = told.get("left_behind", 0)
-    tail = f", {behind:,} changes stay behind in Medplum" if behind else ""
-    return done(f"the legacy system owns it again{tail}", told)
+    said = "the legacy system owns it again"
+    if kept := told.get("taken_back/written", 0):
+        said += f", with {kept:,} changes made in Medplum"
+    if behind := told.get("left_behind", 0):
+        said += f"; {behind:,} stay behind there"
+    return done(said, told)
 
 
 def _left(case: Case, left: int) -> str:
