@@ -11,8 +11,10 @@ from typing import Any
 
 import dagster as dg
 
+from migration_assets.claims.counting import several
 from migration_assets.claims.on_account import Claim, accounted, exceptions_below
 from migration_assets.defs.keys import asset_key
+from migration_assets.fhir.sent import sent_stream
 from migration_assets.manifest import Balance, Selection
 from migration_assets.mapping import Mapping
 from migration_assets.run import Run
@@ -47,6 +49,8 @@ def of_materialization(
     """What the account says of a type after it was worked on."""
     standing = run.adoption.standing(mapping.resource_type)
     refusal, owned = standing.refusal, standing.owned_by_medplum
+    if owned:
+        refusal += _still_sent(mapping, run)
     if dry and not owned:
         refusal = "A dry run writes nothing: materialize without dry_run."
     elif run.fhir is None and not refusal:
@@ -69,6 +73,16 @@ def of_materialization(
         ),
         result(EXCEPTIONS, kind, exceptions_below(kind, groups, balance, share=share)),
     ]
+
+
+def _still_sent(mapping: Mapping[Any], run: Run) -> str:
+    """What services send of a type that Medplum owns: it stays on account, for people to see."""
+    streams = [mapping.stream, *(sent_stream(kind) for kind in mapping.types)]
+    waiting = run.manifest.inbox.waiting(streams)
+    if not waiting:
+        return ""
+    events = several(waiting, "event that services sent stays", "events that services sent stay")
+    return f" {events} on account, as edits of the legacy side: nothing of that is written."
 
 
 def _left_out(mapping: Mapping[Any], run: Run) -> dict[str, int]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from migration_assets.adoption import Adoption, Cohort, Phase
 from migration_assets.adoption.gates import Bounds, Compared, Evidence, Lag
+from migration_assets.fhir.sent import sent_stream
 from migration_assets.legacy import Source
 from migration_assets.manifest import Manifest, State
 from migration_assets.mapping import Mapping
@@ -125,7 +126,7 @@ def legacy_edits(
     Of a cohort those are counted that are in it, and those of which nothing is on account.
 
     A stream that cannot filter by time is read whole: what is not as it landed counts as edited.
-    What a write-back left there is no edit.
+    What a write-back left there is no edit. What services still send as FHIR is one.
     """
     if witnesses.puller is None or witnesses.source is None:
         return None
@@ -143,7 +144,8 @@ def legacy_edits(
             here = part.of_keys(str(each.key) for each in page.rows)
             rows = [each for each in page.rows if str(each.key) in here]
             unseen += witnesses.manifest.unseen(mapping.stream, rows)
-    return len(part.of_keys(keys)) + unseen
+    sent = witnesses.manifest.inbox.waiting(sent_stream(kind) for kind in mapping.types)
+    return len(part.of_keys(keys)) + unseen + sent
 
 
 def _unread(witnesses: Witnesses, stream: str, now: datetime) -> int | None:

@@ -11,10 +11,11 @@ from pydantic import SecretStr
 
 from migration_assets.defs import inbox
 from migration_assets.defs.back_off import EVERYTHING, read_back_off
+from migration_assets.defs.checks import ACCOUNTED
 from migration_assets.fhir.identifiers import identifier_system
 from migration_assets.manifest import State
 from migration_assets.medplum import MedplumClient
-from migration_assets_tests.defs.small_clinic import SECRET, SmallClinic, failure
+from migration_assets_tests.defs.small_clinic import SECRET, SmallClinic, checked, failure
 from migration_assets_tests.inbox.door import Door, door, fhir_patient
 
 
@@ -129,6 +130,10 @@ def test_events_of_a_type_that_is_not_delivered_start_nothing(
     assert held(clinic, "Patient", "P8") == []
     with clinic.connections.manifest() as manifest:
         assert manifest.inbox.waiting(["patients"]) == 1
+    if phase == "write":
+        said = checked(clinic.run("Patient"), "Patient", ACCOUNTED)
+        assert not said.passed
+        assert "1 event that services sent stays on account" in str(said.description)
 
 
 def test_a_type_at_work_is_left_to_its_run_and_a_failure_is_not_repeated_at_once(
