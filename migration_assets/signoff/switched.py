@@ -222,7 +222,9 @@ def _cohort(
         name="" if cohort is None else cohort.name,
         terms=terms,
         phase=part.phase.value,
-        authority=part.authority.value if part.authority else None,
+        authority="medplum"
+        if part.owned_by_medplum
+        else (part.authority.value if part.authority else None),
         rows=rows,
         left_out=left_out,
     )
