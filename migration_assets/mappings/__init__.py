@@ -108,6 +108,12 @@ def _check_transformers(found: dict[Path, Mapping[Any]]) -> None:
                 f"Looking for mappings: {path} has {'both' if bot else 'neither'} `build` and "
                 "`transformer`. One of them says what becomes of a row."
             )
+        if bot is not None and mapping.reverse is not None:
+            raise Permanent(
+                f"Looking for mappings: {path} has a `reverse` beside its `transformer`. A way "
+                "back is proved by mapping its row again, which a Bot is not asked for: leave it "
+                "out."
+            )
         if bot is not None and (bool(bot.identifier) == bool(bot.id) or not _named(bot.identifier)):
             raise Permanent(
                 f"Looking for mappings: {path} must name its Bot either by id or by identifier, as "

@@ -30,6 +30,7 @@ from migration_assets.steps.preparation import (
     prepare,
     settled,
 )
+from migration_assets.steps.transforming import recalled
 
 SUPERSEDED = "superseded"
 """Reason of a unit whose resource a newer version of another stream was written to."""
@@ -157,7 +158,9 @@ def _ended(manifest: Manifest, mapping: Mapping[Any], case: _Case) -> Made:
 def _row_of(manifest: Manifest, beside: Mapping[Any], taken: dict[str, Claim]) -> Resource | None:
     """The resource as the mapping's own row makes it, to be marked as deleted."""
     numbers = [claim.unit_id for claim in taken.values()]
-    for each in manifest.remapping.settled(numbers):
+    found = manifest.remapping.settled(numbers)
+    beside = recalled(beside, manifest, [each.unit for each in found])
+    for each in found:
         for resource in mapped(beside, each.unit.row):
             if own_token(resource) in taken:
                 return resource

@@ -28,7 +28,6 @@ from migration_assets.mapping import (
     Mapping,
     Quarantined,
     Related,
-    Removal,
     Resource,
     Skip,
     Unanswered,
@@ -108,7 +107,7 @@ def ask(
     """
     if mapping.transformer is None:
         return Asked(list(units))
-    due = [(each.id, each.row) for each in units if _needs_answer(mapping, each)]
+    due = [(each.id, each.row) for each in units if each.row is not PURGED]
     says = mapping.answers
     silent = frozenset(number for number, _ in due)
     gave_up: MigrationError | None = Permanent(_unheard(mapping))
@@ -120,6 +119,13 @@ def ask(
         unanswered,
         gave_up if unanswered else None,
     )
+
+
+def recalled(mapping: M, manifest: Manifest, units: Sequence[Unit]) -> M:
+    """The mapping with what its Bot said of these units before, for whoever only looks back."""
+    found = bound(mapping, manifest, None)
+    ask(found, units)
+    return found
 
 
 def version_now(mapping: Mapping[Any], manifest: Manifest, fhir: Fhir | None) -> str:
@@ -185,10 +191,12 @@ class BotSays:
 
         Numbers above 0 are units', of which the answer is remembered.
         """
+        prints = {number: row_print(row) for number, row in rows}
+        if self._said.keys() >= set(prints.values()):
+            return frozenset(), None  # some of those that were asked for last, once more
         version = self._found.version_id if self._found is not None else None
         units = [(number, row) for number, row in rows if number > 0]
         known = self._manifest.bot_answers.remembered(units, version)
-        prints = {number: row_print(row) for number, row in rows}
         self._said = {prints[number]: answer for number, answer in known.items()}
         due = [(number, row) for number, row in rows if number not in known and self._is_fit(row)]
         if not due or self._fhir is None or self._found is None:
@@ -302,12 +310,6 @@ class _Asking:
             return error if self._silent >= _PATIENCE or isinstance(error, Throttled) else None
         self._silent = 0
         return None
-
-
-def _needs_answer(mapping: Mapping[Any], unit: Unit) -> bool:
-    if unit.row is PURGED:
-        return False
-    return not unit.deleted or (bool(unit.targets) and mapping.removal is not Removal.DELETE)
 
 
 def _unheard(mapping: Mapping[Any]) -> str:

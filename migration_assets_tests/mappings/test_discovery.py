@@ -111,6 +111,43 @@ def _complaint(*folders: Path) -> str:
     return str(error.value)
 
 
+_BY_BOT = """
+from migration_assets.mapping import Bot, Mapping, Row, Step
+
+MAPPING = Mapping(
+    stream="allergies", row=Row, resource_type="AllergyIntolerance", version="1",
+    step=Step.SNAPSHOT, {how},
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("examples=()", "neither"),
+        ("build=lambda row: {}, transformer=Bot(id='1')", "both"),
+        ("transformer=Bot()", "by id or by identifier"),
+        ("transformer=Bot(id='1', identifier='urn:x|y')", "by id or by identifier"),
+        ("transformer=Bot(identifier='no-system')", "by id or by identifier"),
+        ("transformer=Bot(identifier='urn:x|')", "by id or by identifier"),
+        ("transformer=Bot(id='1'), reverse=lambda resource, row: {}", "`reverse`"),
+    ],
+)
+def test_who_says_what_a_row_becomes_is_one_and_can_be_found(
+    tmp_path: Path, how: str, told: str
+) -> None:
+    (tmp_path / "allergyintolerance.py").write_text(_BY_BOT.format(how=how))
+    assert told in _complaint(tmp_path)
+
+
+def test_a_mapping_may_leave_it_to_a_bot(tmp_path: Path) -> None:
+    sound = _BY_BOT.format(how="transformer=Bot(identifier='urn:x|y')")
+    (tmp_path / "allergyintolerance.py").write_text(sound)
+    mapping = discover(tmp_path)["AllergyIntolerance"]
+    assert mapping.transformer is not None
+    assert mapping.transformer.name == "urn:x|y"
+
+
 def test_a_file_without_a_mapping_is_named(tmp_path: Path) -> None:
     path = tmp_path / "notes.py"
     path.write_text("MAPPINGS = []\n")

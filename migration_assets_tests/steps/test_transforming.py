@@ -3,26 +3,39 @@
 What a Bot says goes the way of every mapping: identifier, validation, fingerprint, account.
 """
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from dagster import AssetKey
 
 from migration_assets.cli.check_bots import bots
+from migration_assets.defs.build import build_definitions
 from migration_assets.demo.faults import Fault, Wrong
 from migration_assets.demo.medplum_sandbox import Sandbox
 from migration_assets.errors import Permanent, Transient
 from migration_assets.manifest import Manifest, State
+from migration_assets.manifest.records import to_micros
+from migration_assets.manifest.rotation import rotate
+from migration_assets.manifest.sealing import new_key
 from migration_assets.manifest.subsets import Subset
-from migration_assets.mapping import Bot
+from migration_assets.mapping import Bot, Removal
 from migration_assets.medplum import MedplumClient, RunsBots
 from migration_assets.operations.rehearsed_rows import landed_rows
 from migration_assets.operations.rehearsing import NOT_ASKED, Rehearsal, Rehearsed
 from migration_assets.operations.remapping import version_change
 from migration_assets.pipeline import land, migrate
+from migration_assets.profiling.register import register
+from migration_assets.reconciliation.comparison import compare
+from migration_assets.reconciliation.findings import Kind
 from migration_assets.run import Window
+from migration_assets.settings import Settings
 from migration_assets.steps.preparation import preview
 from migration_assets.steps.transforming import ask_rows, bound, version_now
+from migration_assets_tests.conftest import Clock
 from migration_assets_tests.steps.transformer import BY_BOT, CODE, BotClinic
 
 pytestmark = pytest.mark.sandbox
@@ -270,6 +283,78 @@ def test_check_says_whether_the_bot_works(clinic: BotClinic) -> None:
     assert [each.verdict for each in found] == ["ok", "failed", "failed", "warning", "failed"]
     assert found[0].told == "urn:test:bots|organizations makes Organization of the example"
     assert "bot-failed at TypeError" in found[1].told
+
+
+@pytest.mark.parametrize("manifest_url", ["sqlite"], indirect=True)
+def test_whoever_looks_back_uses_what_the_bot_said_and_asks_nobody(clinic: BotClinic) -> None:
+    """Comparing a million records must not execute a Bot a million times."""
+    put_away = replace(BY_BOT, removal=Removal.INACTIVE)
+    clinic.migrate("one", "two", mapping=put_away)
+    executed = clinic.executions
+    clinic.edit(clinic.held()["two"] | {"name": "edited"})
+    found = compare(
+        clinic.manifest, clinic.client, put_away, deep=True, clock=lambda: datetime.now(UTC)
+    )
+    assert [each.path for each in found.examples[Kind.CHANGED]] == ["Organization.name"]
+    clinic.source.delete("organizations", "one", at=9)
+    clinic.migrate_again(put_away)
+    assert clinic.held()["one"]["active"] is False, "a removal is marked in what the row was"
+    assert clinic.executions == executed
+
+
+@pytest.mark.parametrize("manifest_url", ["sqlite"], indirect=True)
+def test_what_a_bot_said_goes_with_the_row_and_with_the_key_that_sealed_it(
+    manifest_url: str, running: Sandbox, clock: Clock
+) -> None:
+    old, new = new_key(), new_key()
+    running.reset()
+    with closing(Manifest(manifest_url, clock=clock, keys=[old])) as sealed:
+        made = BotClinic(sealed, running)
+        made.deploy()
+        made.migrate("one")
+        (unit,) = sealed.landed_units("organizations", limit=9)
+        asked = [(unit.id, unit.row)]
+        assert sealed.bot_answers.remembered(asked)
+    with closing(sqlite3.connect(manifest_url.removeprefix("sqlite:///"))) as file:
+        ((stored,),) = file.execute("SELECT answer FROM bot_answers")
+    assert stored[:1] == b"\x01"  # sealed, as a payload is
+    with closing(Manifest(manifest_url, clock=clock, keys=[new, old])) as sealed:
+        rotate(
+            sealed.protection.rotation,
+            sealed.protection.custody,
+            by="a test",
+            told=lambda _rows: None,
+        )
+        assert sealed.bot_answers.remembered(asked) == {}
+        sealed.bot_answers.remember("1", {unit.id: (unit.row, {"resourceType": "Organization"})})
+        assert sealed.bot_answers.remembered(asked, "1")
+        assert sealed.bot_answers.remembered(asked, "2") == {}
+        assert sealed.bot_answers.remembered([(unit.id, {"id": "changed"})]) == {}
+        clock.now += timedelta(days=400)
+        purges, custody = sealed.protection.purges, sealed.protection.custody
+        record = custody.begin("purged", "all", "a test", stream="organizations")
+        until = to_micros(clock.now)
+        assert purges.drop(record, "organizations", settled_before=until, keep_living=False)
+        assert sealed.bot_answers.remembered(asked) == {}
+
+
+@pytest.mark.parametrize("manifest_url", ["sqlite"], indirect=True)
+def test_the_register_names_the_bot_and_executes_nothing(clinic: BotClinic) -> None:
+    clinic.migrate("one", phase="rehearse")
+    executed = clinic.executions
+    mapping = replace(BY_BOT, examples=({"id": "1", "name": "one"},))
+    (stream,) = register([mapping], clinic.manifest, None).streams
+    assert {each.path: each.disposition for each in stream.fields if each.populated} == {
+        "id": "the Bot urn:test:bots|organizations gets it",
+        "name": "the Bot urn:test:bots|organizations gets it",
+    }
+    assert stream.not_mapped == ()
+    assert clinic.executions == executed
+
+
+def test_a_graph_with_such_a_mapping_loads_without_medplum() -> None:
+    made = build_definitions(settings=Settings(), mappings={"Organization": BY_BOT})
+    assert made.resolve_assets_def(AssetKey(["medplum", "Organization"]))
 
 
 def test_the_client_executes_bots() -> None:

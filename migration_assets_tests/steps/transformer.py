@@ -123,6 +123,16 @@ class BotClinic:
             land(run, mapping, Window(None, None))
         return migrate(run, mapping)
 
+    def migrate_again(self, mapping: Mapping[Any]) -> Worked:
+        """Land what the source serves now, and deliver what is pending."""
+        run = self.run()
+        land(run, mapping, Window(None, None))
+        return migrate(run, mapping)
+
+    def edit(self, resource: MappingOf[str, Any]) -> None:
+        """Write a resource as somebody else would."""
+        self._put(f"/{resource['resourceType']}/{resource['id']}", resource)
+
     def standing(self) -> dict[str, tuple[State, str | None, str | None, str | None]]:
         """State, reason, field and mapping version of each unit, by its key."""
         numbers = self.manifest.remapping.chosen("organizations", Subset())
