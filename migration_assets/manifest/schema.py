@@ -8,6 +8,8 @@ a new one needs no schema change.
 Where patient data is at rest, column by column (``sealing`` says what a key protects):
 
 - ``units.payload`` is the row, in full; only its last version, and none once it is purged;
+- ``bot_answers.answer`` is what a Bot made of a row, with the row's hash: compressed and sealed as
+  the payload is, dropped with it, and at each rotation;
 - ``units.row_hash``, ``targets.fingerprint``, ``targets.sent``, ``likenesses.print`` and
   ``inbox_events.print`` are computed from content and could be guessed at: with a key set they are
   masked;

@@ -37,7 +37,7 @@ from migration_assets.steps.bot_answers import understood
 
 _PATIENCE = 5
 """Rows one after another that nothing was heard of: then Medplum is away, not a row to blame."""
-_TRIES = 3
+_TRIES = 2  # a try that nothing is heard of takes two minutes
 _PAUSE_SECONDS = 0.5
 _ALIVE_SECONDS = 60.0
 
@@ -292,7 +292,7 @@ class _Asking:
                     under_way[threads.submit(self._execute, row)] = number
                 if not under_way:
                     return said, gave_up
-                finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
+                finished, _ = wait(under_way, _ALIVE_SECONDS, FIRST_COMPLETED)
                 for each in finished:
                     gave_up = self._heard(each, under_way.pop(each), said) or gave_up
                 if self._alive is not None and self._monotonic() - told > _ALIVE_SECONDS:

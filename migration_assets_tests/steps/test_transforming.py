@@ -150,6 +150,18 @@ def test_a_row_nothing_is_heard_of_stays_pending_and_the_others_go(
 
 
 @pytest.mark.parametrize("manifest_url", ["sqlite"], indirect=True)
+def test_a_lease_is_kept_alive_however_long_a_bot_takes(
+    clinic: BotClinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run would take the type over, and both would deliver it."""
+    renewed = []
+    monkeypatch.setattr("migration_assets.steps.transforming._ALIVE_SECONDS", 0.3)
+    monkeypatch.setattr(Manifest, "renew", lambda _self, lease: renewed.append(lease))
+    clinic.migrate("slow")
+    assert len(renewed) > 2, "before its bundle alone"
+
+
+@pytest.mark.parametrize("manifest_url", ["sqlite"], indirect=True)
 def test_a_server_that_fails_on_every_execution_quarantines_nothing(
     manifest: Manifest, running: Sandbox, clinic: BotClinic
 ) -> None:
