@@ -164,6 +164,8 @@ def decide(
     decided about. Nothing is delivered while Medplum owns the type; it is after a step back, and
     whoever makes the same edit in Medplum before settles it.
     """
+    if debt.state not in (WriteBack.CONFLICT, WriteBack.REFUSED):
+        return False
     again = choice in (Choice.MEDPLUM, Choice.RETRY)
     reason = LEGACY_KEPT if choice is Choice.LEGACY else "accepted"
     changed = connection.execute(

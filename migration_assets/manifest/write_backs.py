@@ -141,6 +141,11 @@ class WriteBacks:
             ).first()
         return None if row is None else _debt(row)
 
+    def stands(self, stream: str, row: LandingRow) -> bool:
+        """Whether a row is on account just as it is, even if its payload was purged."""
+        with self._read.begin() as connection:
+            return bool(landing.standing(connection, stream, [row]))
+
     def made_here(self, stream: str, rows: Iterable[LandingRow]) -> set[str]:
         """Keys of those rows that stand as a write-back left them: no edits of the other side."""
         listed = list(rows)

@@ -200,7 +200,12 @@ def _found(clerk: Clerk, debt: Debt) -> Found | str:
     own = next((each for each in owned if each.target.fhir_id == debt.fhir_id), None)
     if unit is None or own is None or own.stream != clerk.mapping.stream:
         return "not-of-this-stream"
-    return PURGED_ROW if unit.row is PURGED else Found(unit, own, owned)
+    if unit.row is PURGED:  # its hash is on account: the row that has it still is that row
+        lies = clerk.writer.read(unit.key)
+        if lies.row is None or not clerk.manifest.write_backs.stands(own.stream, lies.row):
+            return PURGED_ROW
+        unit = replace(unit, row=lies.row.row)
+    return Found(unit, own, owned)
 
 
 def send(clerk: Clerk, debt: Debt, tries: int, sending: Callable[[], Said]) -> Said:

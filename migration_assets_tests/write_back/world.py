@@ -221,8 +221,10 @@ class World:
         return self.account.write_backs.listed(kind, list(WriteBack), limit=1_000)
 
     def decide(self, choice: Choice, kind: str = "Patient") -> None:
-        """A person decides of the newest debt."""
-        assert self.account.write_backs.decide(self.debts(kind)[-1], choice, by="me", note=None)
+        """A person decides of the newest debt that waits for one."""
+        waits = (WriteBack.CONFLICT, WriteBack.REFUSED)
+        newest = [each for each in self.debts(kind) if each.state in waits][-1]
+        assert self.account.write_backs.decide(newest, choice, by="me", note=None)
 
 
 def phone(number: str) -> Callable[[Resource], Resource]:
