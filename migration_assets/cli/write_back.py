@@ -2,14 +2,16 @@
 
 import getpass
 from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Mapping_
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from migration_assets.claims.counting import several
 from migration_assets.cli.choosing import streams
 from migration_assets.cli.output import console, plain_table, print_json, short_key
 from migration_assets.connections import PIPELINE_VERSION, Connections
@@ -18,7 +20,7 @@ from migration_assets.errors import MigrationError, Permanent
 from migration_assets.manifest import Manifest
 from migration_assets.manifest.write_back_ends import Choice, Debt, WriteBack
 from migration_assets.mapping import Mapping
-from migration_assets.operations.writing_back import Parts, hindrance
+from migration_assets.operations.writing_back import Parts, foresee, hindrance
 from migration_assets.operations.writing_back import write_back as bring_back
 from migration_assets.settings import read_settings
 
@@ -34,13 +36,15 @@ class _Finding:
     noted: int
     total: dict[str, int]
     error: str | None = None
+    would: Mapping_[tuple[str, str], int] | None = None
+    """In a dry run: new changes by the state and the reason they would end with."""
 
 
 def write_back(
     types: Annotated[
         list[str] | None, typer.Argument(metavar="[TYPE]...", help="FHIR types; all by default.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the account.")] = False,  # noqa: FBT002 - typer's way
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be.")] = False,  # noqa: FBT002 - typer's way
     since: Annotated[
         datetime | None,
         typer.Option(help="When Medplum became the owner, if `migration phase` did not do it."),
@@ -68,11 +72,7 @@ def write_back(
         if decide is not None:
             _decide(manifest, decide, choice, note)
             return
-        findings = (
-            [_counted(manifest, each) for each in chosen]
-            if dry_run
-            else _bring_back(connections, manifest, chosen, since, named=bool(types))
-        )
+        findings = _bring_back(connections, manifest, chosen, since, named=bool(types), dry=dry_run)
         kinds = [kind for each in chosen for kind in each.types]
         waiting = [
             debt
@@ -91,6 +91,7 @@ def _bring_back(
     since: datetime | None,
     *,
     named: bool,
+    dry: bool,
 ) -> list[_Finding]:
     fhir = connections.medplum(manifest)
     if fhir is None:
@@ -98,7 +99,8 @@ def _bring_back(
             "Write-back asks Medplum what was changed there: set MEDPLUM_BASE_URL, "
             "MEDPLUM_CLIENT_ID and MEDPLUM_CLIENT_SECRET."
         )
-    run_id = manifest.start_run("migration write-back", pipeline_version=PIPELINE_VERSION)
+    label = "migration write-back"
+    run_id = 0 if dry else manifest.start_run(label, pipeline_version=PIPELINE_VERSION)
     with closing(fhir), closing(connections.puller(manifest)) as puller:
         parts = Parts(
             manifest=manifest,
@@ -110,18 +112,22 @@ def _bring_back(
             since=None if since is None else since.astimezone(),
         )
         due = [each for each in chosen if named or not hindrance(parts, each)]
-        findings = [_finding(parts, each) for each in due]
-    manifest.finish_run(run_id)
+        findings = [_finding(parts, each, dry=dry) for each in due]
+    if not dry:
+        manifest.finish_run(run_id)
     return findings
 
 
-def _finding(parts: Parts, mapping: Mapping[Any]) -> _Finding:
+def _finding(parts: Parts, mapping: Mapping[Any], *, dry: bool) -> _Finding:
+    account = _counted(parts.manifest, mapping)
     try:
+        if dry:
+            would = foresee(parts, mapping)
+            return replace(account, noted=would.total(), would=dict(would))
         done = bring_back(parts, mapping)
     except MigrationError as error:
-        return _Finding(mapping.resource_type, 0, {}, str(error))
-    total = {state.value: done.total[state] for state in WriteBack}
-    return _Finding(mapping.resource_type, done.noted, total)
+        return replace(account, error=str(error))
+    return replace(_counted(parts.manifest, mapping), noted=done.noted)
 
 
 def _counted(manifest: Manifest, mapping: Mapping[Any]) -> _Finding:
@@ -160,6 +166,12 @@ def _show(findings: Sequence[_Finding], waiting: Sequence[Debt], *, as_json: boo
                         "seen": sum(each.total.values()),
                         "new": each.noted,
                         **each.total,
+                        "would_be": None
+                        if each.would is None
+                        else [
+                            {"state": state, "reason": reason, "changes": number}
+                            for (state, reason), number in sorted(each.would.items())
+                        ],
                         "error": each.error,
                     }
                     for each in findings
@@ -185,6 +197,10 @@ def _show(findings: Sequence[_Finding], waiting: Sequence[Debt], *, as_json: boo
     for each in findings:
         if each.error:
             out.print(each.error, style="red")
+        for (state, reason), number in sorted((each.would or {}).items()):
+            why = f" ({reason})" if reason else ""
+            changes = several(number, "change", "changes")
+            out.print(f"{each.resource_type}: {changes} would be {state}{why}.")
     if waiting:
         out.print(_waiting(waiting))
 

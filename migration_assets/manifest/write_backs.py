@@ -83,6 +83,12 @@ class WriteBacks:
 
         return self._engine.again(whole)
 
+    def unknown(self, resource_type: str, seen: Sequence[Seen]) -> list[Seen]:
+        """Those of some changes that ``note`` would write down."""
+        with self._read.begin() as connection:
+            known = _known(connection, resource_type, seen)
+        return [each for each in seen if (each.fhir_id, each.version_id, each.kind) not in known]
+
     # -- reading ------------------------------------------------------------------------------
 
     def open(self, resource_types: Iterable[str]) -> int:

@@ -44,6 +44,8 @@ class Watch:
     mapping: Mapping[Any]
     resource_type: str
     flip: datetime
+    dry: bool = False
+    """Whether the mark stays where it is."""
 
     def news(self, *, deletions: bool) -> Iterator[list[Seen]]:
         """What is not on account yet, in pieces; each is to be written down before the next."""
@@ -61,6 +63,8 @@ class Watch:
             return self.flip if page.text is None else datetime.fromisoformat(page.text)
 
     def _move(self, newest: datetime) -> None:
+        if self.dry:
+            return
         with self.manifest.ledger(_mark_name(self.resource_type)) as page:
             page.write(newest.isoformat())
 

@@ -87,10 +87,10 @@ class Clerk:
 
 def settle_change(clerk: Clerk, debt: Debt) -> WriteBack:
     """Bring an edit to the row it is of."""
-    found = _found(clerk, debt)
+    found = found_for(clerk, debt)
     if isinstance(found, str):
         return clerk.end(debt, WriteBack.REFUSED, found)
-    held = _held(clerk, found.owned)
+    held = held_of(clerk, found.owned)
     if debt.fhir_id not in held:  # deleted since: that is a debt of its own
         return WriteBack.OPEN
     now = version_of(held[debt.fhir_id])
@@ -99,7 +99,7 @@ def settle_change(clerk: Clerk, debt: Debt) -> WriteBack:
         return WriteBack.SKIPPED
     if now != debt.version_id:
         held = held | _as_it_was(clerk, debt)
-    way = _way(clerk, found, held)
+    way = way_of(clerk, found, held)
     if isinstance(way, NoWay):
         state = WriteBack.SKIPPED if way.skipped else WriteBack.REFUSED
         return clerk.end(debt, state, way.reason, field=way.field or None)
@@ -120,10 +120,10 @@ def settle_change(clerk: Clerk, debt: Debt) -> WriteBack:
 
 def settle_deletion(clerk: Clerk, debt: Debt) -> WriteBack:
     """Have the row of a deleted resource deleted."""
-    found = _found(clerk, debt)
+    found = found_for(clerk, debt)
     if isinstance(found, str):
         return clerk.end(debt, WriteBack.REFUSED, found)
-    if _held(clerk, [found.own]):
+    if held_of(clerk, [found.own]):
         return clerk.end(debt, WriteBack.SKIPPED, "living-again")
     if debt.resource_type != clerk.mapping.resource_type:
         return clerk.end(debt, WriteBack.REFUSED, PART)
@@ -166,7 +166,7 @@ def _until_done(clerk: Clerk, debt: Debt, found: Found, aim: Aim) -> WriteBack:
             unit = found.unit
             gone = PulledRow(unit.key, unit.row, None, deleted=True, problem=None)
             return clerk.end(debt, state, row=lies.row or gone, target=aim.target)
-        reason = _conflict(clerk, debt, found, lies)
+        reason = conflict_of(clerk, debt, found, lies)
         if reason is not None:
             row = lies.row if reason == EDITED else None
             return clerk.end(debt, WriteBack.CONFLICT, reason, row=row, target=aim.target)
@@ -178,7 +178,7 @@ def _until_done(clerk: Clerk, debt: Debt, found: Found, aim: Aim) -> WriteBack:
         refused, tries = refusal(said), tries + 1
 
 
-def _conflict(clerk: Clerk, debt: Debt, found: Found, lies: Lies) -> str | None:
+def conflict_of(clerk: Clerk, debt: Debt, found: Found, lies: Lies) -> str | None:
     """Why the row may not be written over; None if it is as it was, or as a person saw it.
 
     As it was: as the row on account, which Medplum holds. A row that was never delivered is an edit
@@ -194,7 +194,8 @@ def _conflict(clerk: Clerk, debt: Debt, found: Found, lies: Lies) -> str | None:
     return None if found.own.delivered or decided else EDITED
 
 
-def _found(clerk: Clerk, debt: Debt) -> Found | str:
+def found_for(clerk: Clerk, debt: Debt) -> Found | str:
+    """What a debt is about, or why that cannot be said."""
     unit = clerk.unit(debt.key)
     owned = clerk.manifest.write_backs.owners.of_unit(debt.unit_id or 0)
     own = next((each for each in owned if each.target.fhir_id == debt.fhir_id), None)
@@ -222,7 +223,8 @@ def refusal(said: Said) -> str | None:
     return f"legacy-{said.status}" if said.told is Told.REFUSED else None
 
 
-def _held(clerk: Clerk, owned: list[Owned]) -> dict[str, Resource]:
+def held_of(clerk: Clerk, owned: list[Owned]) -> dict[str, Resource]:
+    """What Medplum holds of some resources, by id."""
     return clerk.looker.held(named(each) for each in owned)
 
 
@@ -247,7 +249,7 @@ def _as_it_was(clerk: Clerk, debt: Debt) -> dict[str, Resource]:
     return {debt.fhir_id: found[0]} if found and found[0] is not None else {}
 
 
-def _way(clerk: Clerk, found: Found, held: dict[str, Resource]) -> Way | NoWay:
+def way_of(clerk: Clerk, found: Found, held: dict[str, Resource]) -> Way | NoWay:
     """The row that says what Medplum holds of everything the unit owns."""
     ids = {str(each.target.fhir_id): each.target.token for each in found.owned}
     symbolic = clerk.symbolic.of(clerk.mapping, found.unit.row, list(held.values()))

@@ -26,6 +26,7 @@ from migration_assets.mapping import Mapping
 from migration_assets.medplum import Fhir
 from migration_assets.medplum.looking import Looker
 from migration_assets.operations.creating_back import settle_creation
+from migration_assets.operations.foreseeing_back import Foreseen, outlook
 from migration_assets.operations.seeing_changes import (
     LOOKBACK,
     Watch,
@@ -110,12 +111,7 @@ def write_back(parts: Parts, mapping: Mapping[Any]) -> WrittenBack:
     done = WrittenBack()
     with parts.manifest.lease(mapping.resource_type, f"write-back-{parts.run_id}") as lease:
         refuse_outdated(parts.manifest, mapping.resource_type, parts.run_id)
-        looker = Looker(
-            parts.fhir,
-            ends_at=parts.clock() + parts.deadline_seconds,
-            clock=parts.clock,
-            sleep=parts.sleep,
-        )
+        looker = _looker(parts)
         if parts.adoption.standing(mapping.resource_type).phase is Phase.WRITE:
             _look(parts, mapping, looker, lease, done)
         clerk = _clerk(parts, mapping, looker, lease)
@@ -125,6 +121,37 @@ def write_back(parts: Parts, mapping: Mapping[Any]) -> WrittenBack:
     for kind in mapping.types:
         done.total.update(parts.manifest.write_backs.counts([kind]).get(kind, {}))
     return done
+
+
+def foresee(parts: Parts, mapping: Mapping[Any]) -> Foreseen:
+    """What would become of what was changed in Medplum; nothing is written anywhere.
+
+    Raises:
+        Permanent, Transient: as ``write_back``.
+    """
+    if why := hindrance(parts, mapping):
+        raise Permanent(f"{mapping.resource_type} is not written back. {why}")
+    looker = _looker(parts)
+    clerk = _clerk(parts, mapping, looker, Lease(mapping.resource_type, "nobody", ""))
+    flip = flip_of(parts.manifest, mapping, parts.since)
+    found: Foreseen = Counter()
+    for kind in mapping.types:
+        watch = Watch(parts.manifest, parts.fhir, looker, mapping, kind, flip, dry=True)
+        for seen in watch.news(deletions=parts.deletions):
+            for each in parts.manifest.write_backs.unknown(kind, seen):
+                made = earliest(each.versions)
+                older = made is not None and made < flip - LOOKBACK
+                found[outlook(clerk, kind, each, older=older)] += 1
+    return found
+
+
+def _looker(parts: Parts) -> Looker:
+    return Looker(
+        parts.fhir,
+        ends_at=parts.clock() + parts.deadline_seconds,
+        clock=parts.clock,
+        sleep=parts.sleep,
+    )
 
 
 def _look(

@@ -59,7 +59,12 @@ def test_the_command_writes_back_and_says_what_waits_and_a_person_decides_by_num
     one_world.edit(phone(CANARY), "P2")
     one_world.at_the_desk("P2", first_name="Theirs")
     before = _command(settings, "Patient", "--dry-run", "--json")
-    assert json.loads(before.output)["types"][0]["seen"] == 0
+    foreseen = json.loads(before.output)["types"][0]
+    assert (foreseen["seen"], foreseen["new"]) == (0, 2)
+    assert foreseen["would_be"] == [
+        {"state": "conflict", "reason": "edited-in-legacy", "changes": 1},
+        {"state": "written", "reason": "", "changes": 1},
+    ]
     assert (one_world.row() or {})["phone"] == PATIENT["phone"], "a dry run wrote"
     ran = _command(settings, "Patient", "--json")
     told = json.loads(ran.output)
