@@ -38,10 +38,10 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 BIN = Path(sys.executable).parent
 # Runs until it is stopped: migration_assets_tests/drills and ui start it and use it.
-_STAYS = {"dagster dev"}
+_STAYS = {"dagster dev", "migration inbox"}
 # In the order in which a newcomer reads them.
 PAGES = (
-    "first-type", "describing-an-api", "backfilling", "operating", "adoption", "cutover",
+    "first-type", "describing-an-api", "backfilling", "operating", "adoption", "dual-write", "cutover",
     "write-back", "scaling", "security", "bots",
 )  # fmt: skip
 

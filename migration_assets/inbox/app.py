@@ -63,7 +63,7 @@ def inbox_app(desk: Desk) -> Starlette:
             Route("/fhir/{stream}", interface.taking(desk.reading.fhir), methods=["POST"]),
             Route("/healthz", interface.health),
         ],
-        exception_handlers={HTTPException: _refused, Exception: _failed},
+        exception_handlers={HTTPException: _refused},
     )
 
 
@@ -91,6 +91,8 @@ class _Interface:
                 )
             except RefusedEvent as refused:
                 return _answer(refused.status, {"error": refused.said})
+            except Exception as error:  # noqa: BLE001 - the server would log what it says
+                return _failed(request, error)
 
         return take
 

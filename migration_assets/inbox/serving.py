@@ -62,7 +62,7 @@ def serve(
             uvicorn.Config(
                 inbox_app(desk),
                 access_log=False,
-                log_level="error",  # it quotes requests that it cannot read
+                log_level="critical",  # an error of its own comes with a traceback
                 lifespan="off",
                 server_header=False,
                 limit_concurrency=_AT_ONCE,

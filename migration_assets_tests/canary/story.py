@@ -4,8 +4,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from migration_assets_tests.canary.people import NAME, OUTCOME, REFUSALS, TEXT
+from migration_assets.mappings import discover
+from migration_assets_tests.canary.people import NAME, NOTE, OUTCOME, PEOPLE, REFUSALS, TEXT
 from migration_assets_tests.canary.world import World
+from migration_assets_tests.inbox.door import door
 from migration_assets_tests.medplum.scripted_server import Said
 
 REASONS = frozenset(
@@ -132,6 +134,54 @@ def unforeseen(world: World) -> None:
         world.job("reconcile")
 
 
+def sent_by_services(world: World) -> None:
+    """Events of every kind, well and badly made, into a real inbox; and what looks at them."""
+    connections = world.connections
+    row = {**PEOPLE[0], "updated_at": "2026-11-03T00:00:00Z"}
+    name = {"resourceType": "Patient", "name": [{"family": NAME}], "note": NOTE}
+    number = {"system": "http://your-source-system.com/patientId", "value": "P1"}
+    sent = {**name, "identifier": [number], "meta": {"lastUpdated": "2026-11-04T00:00:00Z"}}
+    with (
+        connections.manifest() as manifest,
+        door(
+            manifest,
+            clock=connections.clock,
+            source=connections.source(),
+            mappings=tuple(discover(world.folder / "mappings").values()),
+        ) as inbox,
+    ):
+        for place, (path, body) in enumerate(
+            (
+                ("/events/patients", row),
+                ("/events/patients?deleted=true", row),
+                ("/events/patients", {**row, "updated_at": NAME}),
+                ("/events/patients", f"{{{NAME}".encode()),
+                ("/events/" + NAME, row),
+                ("/fhir/Patient", sent),
+                ("/fhir/Patient", name),
+                ("/fhir/Patient", {**sent, "resourceType": NAME}),
+            )
+        ):
+            told = inbox.send(path, body, key=str(place))
+            world.tell(f"inbox {told.status}", (told.body, told.headers))
+        with world.monkeypatch.context() as broken:
+            broken.setattr(manifest.inbox, "accept", _trip)
+            world.tell("inbox", inbox.send("/fhir/Patient", sent, key="trip").body)
+    world.ticks()
+    world.job("inbox")
+    for words in (("audit", "Patient"), ("audit", "Patient", "--json"), ("status",)):
+        world.say(*words)
+    with world.monkeypatch.context() as broken:
+        broken.setattr("migration_assets.defs.inbox.deliver_events", _trip)
+        broken.setattr("migration_assets.defs.inbox.due", _trip)
+        world.job("inbox")
+        world.ticks()
+
+
+def _trip(*_args: Any, **_options: Any) -> Any:
+    raise RuntimeError(f"unforeseen: {TEXT}")
+
+
 def taken_back(world: World) -> None:
     """What was written is undone, which leaves nothing to deliver: so it comes last."""
     world.say("undo", "2", "--yes")
@@ -143,5 +193,6 @@ STORY = (
     quoted_by_the_legacy_api,
     quoted_by_medplum,
     unforeseen,
+    sent_by_services,
     taken_back,
 )

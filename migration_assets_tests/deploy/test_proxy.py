@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 CONF = Path(__file__).parents[2] / "deploy" / "nginx" / "migration.conf"
+INBOX = CONF.with_name("inbox.conf")
 SERVERS = re.split(r"(?m)^server \{", CONF.read_text(encoding="utf-8"))[1:]
 
 
@@ -30,7 +31,19 @@ def test_the_viewers_door_leads_to_the_instance_that_can_change_nothing() -> Non
     assert f":{port[1]};" not in SERVERS[0]
 
 
-def test_nginx_takes_the_file(tmp_path: Path) -> None:
+def test_the_inbox_is_reached_by_tls_alone_and_by_nobody_but_who_sends() -> None:
+    """Its own tokens are the login: they have to arrive."""
+    text = INBOX.read_text(encoding="utf-8")
+    assert re.findall(r"listen (.*);", text) == ["443 ssl"]
+    assert re.findall(r"proxy_pass http://([^;]+);", text) == ["127.0.0.1:8400"]
+    unit = INBOX.parents[1] / "systemd" / "migration-inbox.service"
+    assert "--host 127.0.0.1 --port 8400" in unit.read_text(encoding="utf-8")
+    assert "proxy_set_header Authorization" not in text
+    assert "healthz" not in text
+
+
+@pytest.mark.parametrize("conf", [CONF, INBOX], ids=lambda path: path.name)
+def test_nginx_takes_the_file(conf: Path, tmp_path: Path) -> None:
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     openssl = shutil.which("openssl")
     if nginx is None or openssl is None:
@@ -40,7 +53,7 @@ def test_nginx_takes_the_file(tmp_path: Path) -> None:
          "-keyout", tmp_path / "k.pem", "-out", tmp_path / "c.pem"],
         check=True, capture_output=True,
     )  # fmt: skip
-    text = CONF.read_text(encoding="utf-8")
+    text = conf.read_text(encoding="utf-8")
     text = text.replace("/etc/nginx/tls/migration.crt", str(tmp_path / "c.pem"))
     text = text.replace("/etc/nginx/tls/migration.key", str(tmp_path / "k.pem"))
     temporary = " ".join(

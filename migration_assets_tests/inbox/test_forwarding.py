@@ -17,6 +17,7 @@ import pytest
 
 from migration_assets.inbox import Outbox, Refused, Unsent, send_event
 from migration_assets.inbox.sending import send_event as really_send
+from migration_assets.legacy import load_description
 from migration_assets.manifest import Manifest
 from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
@@ -24,6 +25,7 @@ from migration_assets_tests.inbox.door import TOKEN, TOKENS, door, patient
 from migration_assets_tests.scripted import NOW, START
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs" / "examples" / "outbox_service.py"
 BIN = Path(sys.executable).parent
 
 
@@ -158,6 +160,30 @@ def test_a_service_that_dies_between_commit_and_forward_has_told_all_that_it_com
         assert Outbox(url, TOKEN).forward(connection) == 1
         assert Outbox(url, TOKEN).forward(connection) == 0
         assert [each.key for each in manifest.landed_units("patients", limit=9)] == ["P1"]
+        (taken,) = manifest.inbox.taken()
+        assert taken.events == 1
+
+
+def test_the_example_of_the_docs_tells_what_it_wrote(tmp_path: Path, clock: Clock) -> None:
+    """Killed after it registered somebody, it has told of it with the next forward."""
+    clock.now = datetime.now(UTC)
+    manifest = Manifest(blank_file(tmp_path / "m.db"), clock=clock)
+    clinic = load_description((ROOT / "migration_assets/demo/clinic.yaml").read_text())
+    with closing(manifest), door(manifest, clock=clock, source=clinic) as opened:
+        where = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "INBOX_URL": f"http://127.0.0.1:{opened.port}",
+            "INBOX_TOKEN": TOKEN,
+        }
+        for words in (("register", "P1", "Roe"), ("forward",), ("forward",)):
+            subprocess.run(
+                [sys.executable, str(EXAMPLE), str(tmp_path / "service.db"), *words],
+                env=where,
+                check=True,
+            )
+        (unit,) = manifest.landed_units("patients", limit=9)
+        assert (unit.key, unit.row["last_name"]) == ("P1", "Roe")
         (taken,) = manifest.inbox.taken()
         assert taken.events == 1
 

@@ -307,3 +307,20 @@ def test_an_event_is_known_again_after_its_key_was_exchanged(
             if len(keys) == 2:
                 kept = manifest.protection
                 rotate(kept.rotation, kept.custody, by="ann", told=lambda _rows: None)
+
+
+def test_a_mistake_of_ours_says_nothing_of_the_event(
+    account: Manifest,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def trip(*_given: Any, **_named: Any) -> None:
+        raise RuntimeError("no such person: CANARY-Roe")
+
+    monkeypatch.setattr(account.inbox, "accept", trip)
+    with door(account, clock=clock) as opened:
+        told = opened.send("/events/patients", patient("P1", START))
+    assert told.status == HTTPStatus.INTERNAL_SERVER_ERROR
+    assert "RuntimeError" in caplog.text
+    assert "CANARY" not in caplog.text + str(told)
