@@ -48,9 +48,17 @@ def begin(desk: Desk, mapping: Mapping[Any], plan: Plan, *, by: str) -> Cutover:
     """Begin a cutover of a mapping's types; what is declared stands from here on.
 
     Raises:
-        Permanent: one is under way, or the types are not in phase read; nobody owns the rollback.
+        Permanent: one is under way, or the types are not in phase read, or in parts; nobody owns
+            the rollback.
     """
-    kind, phase = mapping.resource_type, desk.adoption().standing(mapping.resource_type).phase
+    kind, stands_now = mapping.resource_type, desk.adoption().standing(mapping.resource_type)
+    phase = stands_now.phase
+    if stands_now.cohorts:
+        raise Permanent(
+            f"{kind} has cohorts, which stand in phases of their own: a cutover leads whole types. "
+            f"`migration phase {kind} PHASE --cohort NAME` moves one; when all are in phase read "
+            "take them out of adoption.toml."
+        )
     if phase is not Phase.READ:
         raise Permanent(
             f"A cutover begins in phase read, and {kind} is in {phase}. "

@@ -1,0 +1,1 @@
+"""From a rehearsal to a retired legacy system, with writers on both sides, faults and crashes."""
