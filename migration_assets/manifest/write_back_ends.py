@@ -90,6 +90,12 @@ def settle(connection: sa.Connection, settled: Settled, *, run_id: int, now: int
     """Land the row, settle its unit, and the debt; twice is as good as once."""
     debt, unit_id = settled.debt, settled.debt.unit_id
     if settled.row is not None:
+        # Read later than whatever this run landed of the unit: not a second row of the same time.
+        connection.execute(
+            sa.update(units)
+            .where(units.c.stream == settled.stream, units.c.key == settled.row.key)
+            .values(seen_run=0)
+        )
         landing.land(
             connection,
             settled.stream,

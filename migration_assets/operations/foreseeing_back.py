@@ -42,7 +42,7 @@ def outlook(clerk: Clerk, kind: str, seen: Seen, *, older: bool) -> tuple[str, s
 
 
 def _of_deletion(clerk: Clerk, debt: Debt, found: Found) -> tuple[str, str]:
-    lies = clerk.writer.read(found.unit.key)
+    lies = clerk.read(found.unit.key)
     if lies.row is None:
         return _UNCHANGED
     reason = conflict_of(clerk, debt, found, lies)
@@ -53,7 +53,7 @@ def _of_edit(clerk: Clerk, debt: Debt, found: Found) -> tuple[str, str]:
     way = way_of(clerk, found, held_of(clerk, found.owned))
     if isinstance(way, NoWay):
         return _refused(way)
-    lies = clerk.writer.read(found.unit.key)
+    lies = clerk.read(found.unit.key)
     if not way.fields or (lies.row is not None and clerk.same(lies.row.row, way.row)):
         return _UNCHANGED
     reason = conflict_of(clerk, debt, found, lies)

@@ -12,9 +12,10 @@ stay until a person decides. So nothing is sent blindly, and nothing is written 
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from migration_assets.errors import Permanent
 from migration_assets.legacy import PulledRow
 from migration_assets.legacy.writing import Lies, RowWriter, Said, Told, without
 from migration_assets.manifest import Lease, Manifest, Target, Unit
@@ -36,6 +37,7 @@ EDITED = "edited-in-legacy"
 DELETED = "deleted-in-legacy"
 NOT_TAKEN = "not-taken"
 """Reason of a debt that stays open: the legacy system answered, and the row is as it was."""
+_LOOKED_AT, _ASKED = 50, 5
 PURGED_ROW = "payload-purged"
 PART = "part-of-another"
 """Reason of a resource that a row yields only together with another one."""
@@ -54,6 +56,29 @@ class Clerk:
     run_id: int
     lease: Lease
     sleep: Callable[[float], None] = time.sleep
+    found: set[str] = field(default_factory=set)
+    """Keys of rows that were found: as long as none was, a 404 may mean the path."""
+
+    def read(self, key: str) -> Lies:
+        """The row as it lies; that it is gone is believed once another one was found.
+
+        Raises:
+            Permanent: none of those on account is where the description says that rows are.
+        """
+        lies = self.writer.read(key)
+        if lies.row is not None:
+            self.found.add(key)
+        elif not self.found:
+            others = self.manifest.landed_units(self.mapping.stream, limit=_LOOKED_AT)
+            living = [each.key for each in others if not each.deleted and each.key != key]
+            self.found.update(each for each in living[:_ASKED] if self.writer.read(each).row)
+            if living and not self.found:
+                raise Permanent(
+                    f"None of {len(living[:_ASKED])} rows of {self.mapping.stream} on account was "
+                    "found one by one: look at write.path and write.select in the description. "
+                    "Nothing was written."
+                )
+        return lies
 
     def end(
         self, debt: Debt, state: WriteBack, reason: str | None = None, **more: Any
@@ -85,20 +110,36 @@ class Clerk:
         return found[0] if found else None
 
 
+@dataclass(frozen=True)
+class Found:
+    """A debt's unit, its resource, and all that the unit owns."""
+
+    unit: Unit
+    own: Owned
+    owned: list[Owned]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is to become of a row: how it is known to be so, and what to send until it is.
+
+    ``otherwise`` is how the debt ends where nothing may be sent.
+    """
+
+    target: Target
+    is_done: Callable[[Lies], bool]
+    send: Callable[[Lies], Said]
+    otherwise: tuple[WriteBack, str] | None = None
+
+
 def settle_change(clerk: Clerk, debt: Debt) -> WriteBack:
     """Bring an edit to the row it is of."""
     found = found_for(clerk, debt)
     if isinstance(found, str):
         return clerk.end(debt, WriteBack.REFUSED, found)
-    held = held_of(clerk, found.owned)
-    if debt.fhir_id not in held:  # deleted since: that is a debt of its own
-        return WriteBack.OPEN
-    now = version_of(held[debt.fhir_id])
-    if now != debt.version_id and not debt.sent:  # the newer version holds this edit, too
-        clerk.manifest.write_backs.note(debt.resource_type, [newer(debt, str(now))])
-        return WriteBack.SKIPPED
-    if now != debt.version_id:
-        held = held | _as_it_was(clerk, debt)
+    held = _content(clerk, debt, found)
+    if isinstance(held, WriteBack):
+        return held
     way = way_of(clerk, found, held)
     if isinstance(way, NoWay):
         state = WriteBack.SKIPPED if way.skipped else WriteBack.REFUSED
@@ -115,7 +156,28 @@ def settle_change(clerk: Clerk, debt: Debt) -> WriteBack:
     def is_done(lies: Lies) -> bool:
         return lies.row is not None and clerk.same(lies.row.row, way.row)
 
-    return _until_done(clerk, debt, found, Aim(target, is_done, write))
+    deleted = None if held_of(clerk, [found.own]) else (WriteBack.SKIPPED, "deleted-in-medplum")
+    return _until_done(clerk, debt, found, Aim(target, is_done, write, deleted))
+
+
+def _content(clerk: Clerk, debt: Debt, found: Found) -> dict[str, Resource] | WriteBack:
+    """What Medplum holds of the unit, with the version the debt is of; or how the debt stands.
+
+    A debt that was never sent gives way to a newer version, or to the deletion. One that may have
+    been sent is brought to its end first.
+    """
+    held = held_of(clerk, found.owned)
+    now = version_of(held[debt.fhir_id]) if debt.fhir_id in held else None
+    if now is None and not debt.sent:  # that is a debt of its own
+        return WriteBack.OPEN
+    if now != debt.version_id and not debt.sent:
+        clerk.manifest.write_backs.note(debt.resource_type, [newer(debt, str(now))])
+        return WriteBack.SKIPPED
+    if now != debt.version_id:
+        held = held | _as_it_was(clerk, debt)
+    if debt.fhir_id not in held:
+        return clerk.end(debt, WriteBack.CONFLICT, "not-in-history")
+    return held
 
 
 def settle_deletion(clerk: Clerk, debt: Debt) -> WriteBack:
@@ -132,35 +194,16 @@ def settle_deletion(clerk: Clerk, debt: Debt) -> WriteBack:
         replace(found.own.target, version_id=None, deleted=True),
         lambda lies: lies.row is None,
         lambda lies: clerk.writer.delete(unit.key, lies),
-        forbidden=None if clerk.writer.deletes else "deleting-not-described",
+        None if clerk.writer.deletes else (WriteBack.REFUSED, "deleting-not-described"),
     )
     return _until_done(clerk, debt, found, aim)
 
 
-@dataclass(frozen=True)
-class Found:
-    """A debt's unit, its resource, and all that the unit owns."""
-
-    unit: Unit
-    own: Owned
-    owned: list[Owned]
-
-
-@dataclass(frozen=True)
-class Aim:
-    """What is to become of a row: how it is known to be so, and what to send until it is."""
-
-    target: Target
-    is_done: Callable[[Lies], bool]
-    send: Callable[[Lies], Said]
-    forbidden: str | None = None
-
-
 def _until_done(clerk: Clerk, debt: Debt, found: Found, aim: Aim) -> WriteBack:
     """Read, judge, send: until the row is as it should be, or it is known why it is not."""
-    tries, refused = 0, aim.forbidden
+    tries, ends = 0, aim.otherwise
     while True:
-        lies = clerk.writer.read(found.unit.key)
+        lies = clerk.read(found.unit.key)
         if aim.is_done(lies):
             state = WriteBack.WRITTEN if debt.sent or tries else WriteBack.UNCHANGED
             unit = found.unit
@@ -170,12 +213,13 @@ def _until_done(clerk: Clerk, debt: Debt, found: Found, aim: Aim) -> WriteBack:
         if reason is not None:
             row = lies.row if reason == EDITED else None
             return clerk.end(debt, WriteBack.CONFLICT, reason, row=row, target=aim.target)
-        if refused is not None:
-            return clerk.end(debt, WriteBack.REFUSED, refused)
+        if ends is not None:
+            return clerk.end(debt, *ends)
         if tries == TRIES:
             return clerk.end(debt, WriteBack.OPEN, NOT_TAKEN)
         said = send(clerk, debt, tries, lambda lies=lies: aim.send(lies))  # type: ignore[misc]  # the default binds the loop's own
         refused, tries = refusal(said), tries + 1
+        ends = None if refused is None else (WriteBack.REFUSED, refused)
 
 
 def conflict_of(clerk: Clerk, debt: Debt, found: Found, lies: Lies) -> str | None:
@@ -202,7 +246,7 @@ def found_for(clerk: Clerk, debt: Debt) -> Found | str:
     if unit is None or own is None or own.stream != clerk.mapping.stream:
         return "not-of-this-stream"
     if unit.row is PURGED:  # its hash is on account: the row that has it still is that row
-        lies = clerk.writer.read(unit.key)
+        lies = clerk.read(unit.key)
         if lies.row is None or not clerk.manifest.write_backs.stands(own.stream, lies.row):
             return PURGED_ROW
         unit = replace(unit, row=lies.row.row)

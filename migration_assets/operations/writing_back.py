@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from migration_assets.adoption import Adoption, Phase
+from migration_assets.adoption import Adoption, Phase, Standing
 from migration_assets.claims.gates import refuse_outdated
 from migration_assets.errors import Permanent
 from migration_assets.legacy.writing import RowWriter
@@ -92,9 +92,9 @@ def hindrance(parts: Parts, mapping: Mapping[Any]) -> str:
         return f"{kind} has no way back: its mapping declares no `reverse`."
     if parts.legacy.writer(mapping.stream) is None:
         return f"The description of {mapping.stream} does not say how rows are written (`write:`)."
-    if standing.phase is Phase.RETIRED:
+    if all(each.phase is Phase.RETIRED for each in standing.parts):
         return f"{kind} is retired: the legacy system is out of use."
-    if standing.phase is not Phase.WRITE and not written_back_before(parts.manifest, kind):
+    if not _is_owned(standing) and not written_back_before(parts.manifest, kind):
         return f"{kind} is in phase {standing.phase}: the legacy system owns it."
     return ""
 
@@ -112,7 +112,7 @@ def write_back(parts: Parts, mapping: Mapping[Any]) -> WrittenBack:
     with parts.manifest.lease(mapping.resource_type, f"write-back-{parts.run_id}") as lease:
         refuse_outdated(parts.manifest, mapping.resource_type, parts.run_id)
         looker = _looker(parts)
-        if parts.adoption.standing(mapping.resource_type).phase is Phase.WRITE:
+        if _is_owned(parts.adoption.standing(mapping.resource_type)):
             _look(parts, mapping, looker, lease, done)
         clerk = _clerk(parts, mapping, looker, lease)
         for debt in _due(parts, mapping):
@@ -194,7 +194,26 @@ def _due(parts: Parts, mapping: Mapping[Any]) -> Iterator[Debt]:
                     yield now
 
 
+def _is_owned(standing: Standing) -> bool:
+    return any(each.phase is Phase.WRITE for each in standing.parts)
+
+
+def _not_ours(parts: Parts, mapping: Mapping[Any], debt: Debt) -> str | None:
+    """Why a debt of a type with cohorts is not brought back: its row's cohort, as last noted."""
+    standing = parts.adoption.standing(mapping.resource_type)
+    if not standing.cohorts or debt.sent:
+        return None
+    facts = parts.manifest.cohorts.facts([debt.unit_id or 0], standing.declaration)
+    fact = facts.get(debt.unit_id or 0)
+    if fact is None or fact.noted is None:
+        return "cohort-unknown"
+    return None if fact.noted in standing.owned_cohorts else "owned-by-legacy"
+
+
 def _settle(parts: Parts, clerk: Clerk, debt: Debt) -> WriteBack:
+    if (reason := _not_ours(parts, clerk.mapping, debt)) is not None:
+        unknown = reason == "cohort-unknown"
+        return clerk.end(debt, WriteBack.REFUSED if unknown else WriteBack.SKIPPED, reason)
     if debt.kind == "delete":
         return settle_deletion(clerk, debt)
     if debt.kind == "change":

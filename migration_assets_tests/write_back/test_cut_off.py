@@ -5,13 +5,15 @@ One world for all of it: what is written later is another value, so each time is
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from migration_assets.demo.faults import Fault, Wrong
 from migration_assets.demo.medplum_sandbox import Sandbox
-from migration_assets.errors import Transient
+from migration_assets.errors import Permanent, Transient
 from migration_assets.legacy.writing import RowWriter
 from migration_assets.manifest.write_back_ends import WriteBack
 from migration_assets_tests.demo.founding import rows
@@ -19,6 +21,16 @@ from migration_assets_tests.write_back.world import World, phone
 
 ONE_WRITTEN = Counter({WriteBack.WRITTEN: 1})
 _LONGER_THAN_A_RUN = 60
+_LIES = (
+    (["lie"], 2),
+    (["fail"], 2),
+    (["fail-after"], 1),
+    (["drop"], 1),
+    (["lose", "drop"], 2),
+    (["unavailable", "throttle", "lie"], 4),
+)
+"""What goes wrong, and how often the edit is sent."""
+_THAT_SECOND = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 class Killed(BaseException):
@@ -85,25 +97,13 @@ def test_cut_off_before_any_step_it_goes_on_and_doubles_nothing(
     assert world.account.write_backs.open(["Patient"]) == 0
 
 
-@pytest.mark.parametrize(
-    ("faults", "attempts"),
-    [
-        (["lie"], 2),
-        (["fail"], 2),
-        (["fail-after"], 1),
-        (["drop"], 1),
-        (["lose", "drop"], 2),
-        (["unavailable", "throttle", "lie"], 4),
-    ],
-)
-def test_an_answer_proves_nothing_the_row_does(
-    one_world: World, faults: list[str], attempts: int
-) -> None:
-    one_world.edit(phone("+1"))
-    one_world.clinic.fail_writes(*faults, "none", "refuse")  # a write too many would be refused
-    assert one_world.back().ended == ONE_WRITTEN
-    assert (one_world.row() or {})["phone"] == "+1"
-    assert one_world.debts()[0].attempts == attempts
+def test_an_answer_proves_nothing_the_row_does(one_world: World) -> None:
+    for number, (faults, attempts) in enumerate(_LIES):
+        one_world.edit(phone(f"+{number}"))
+        one_world.clinic.fail_writes(*faults, "none", "refuse")  # one too many would be refused
+        assert one_world.back().ended == ONE_WRITTEN, faults
+        assert (one_world.row() or {})["phone"] == f"+{number}", faults
+        assert one_world.debts()[-1].attempts == attempts, faults
 
 
 def test_a_legacy_system_that_takes_nothing_leaves_the_debt_open(one_world: World) -> None:
@@ -129,21 +129,69 @@ def test_an_edit_between_our_look_and_our_write_is_a_conflict(
     assert (one_world.row() or {})["first_name"] == "Just now"
 
 
-@pytest.mark.parametrize("wrong", [Wrong.THROTTLED, Wrong.DROP, Wrong.EDITED, Wrong.WRITE_FAILED])
 def test_a_new_resource_gets_its_identifier_whatever_medplum_answers(
-    one_world: World, running: Sandbox, wrong: Wrong
+    one_world: World, running: Sandbox
 ) -> None:
-    one_world.create({"resourceType": "Patient", "name": [{"family": "New"}]})
-    before = one_world.clinic.counts()["patients"]
-    running.misbehave(Fault(wrong, at=(2,), on="bundles"))  # the first reads its history
-    for _ in range(3):
-        try:
+    for wrong in (Wrong.THROTTLED, Wrong.DROP, Wrong.EDITED, Wrong.WRITE_FAILED):
+        fhir_id = one_world.create({"resourceType": "Patient", "name": [{"family": "New"}]})
+        before = one_world.clinic.counts()["patients"]
+        running.misbehave(Fault(wrong, at=(2,), on="bundles"))  # the first reads its history
+        for _ in range(3):
+            try:
+                one_world.back()
+            except Transient:
+                continue
+            finally:
+                running.behave()
+        assert one_world.clinic.counts()["patients"] == before + 1, wrong
+        assert one_world.account.write_backs.open(["Patient"]) == 0, wrong
+        first = next(each for each in one_world.debts() if each.fhir_id == fhir_id)
+        assert len(one_world.resource(str(first.key))["identifier"]) == 1, wrong
+
+
+def test_an_edit_that_may_have_arrived_is_settled_before_the_deletion_after_it(
+    one_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else our own write would look like somebody's edit of what is to be deleted."""
+    one_world.edit(phone("+1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(one_world.account.write_backs, "settle", _killed)
+        with pytest.raises(Killed):
             one_world.back()
-        except Transient:
-            continue
-        finally:
-            running.behave()
-    assert one_world.clinic.counts()["patients"] == before + 1
-    assert one_world.account.write_backs.open(["Patient"]) == 0
-    first = one_world.debts()[0]
-    assert len(one_world.resource(str(first.key))["identifier"]) == 1
+    one_world.remove()
+    assert one_world.back().ended == {WriteBack.WRITTEN: 2}
+    assert one_world.row() is None
+
+
+def _killed(*_given: Any, **_named: Any) -> None:
+    raise Killed
+
+
+def test_two_edits_of_one_tick_of_the_source_are_two_rows_one_after_the_other(
+    one_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that tells time by the second: the second write looks like a collision."""
+    read = RowWriter.read
+
+    def coarse(*given: Any) -> Any:
+        lies = read(*given)
+        row = None if lies.row is None else replace(lies.row, changed_at=_THAT_SECOND)
+        return replace(lies, row=row)
+
+    monkeypatch.setattr(RowWriter, "read", coarse)
+    monkeypatch.setattr(one_world.account, "start_run", lambda *_g, **_n: 77)
+    for number in ("1", "2"):
+        one_world.edit(phone(number))
+        assert one_world.back().ended == ONE_WRITTEN
+    assert one_world.account.exceptions("patients") == []
+    (unit,) = one_world.account.landed_units("patients", limit=1, keys=["P1"])
+    assert unit.row["phone"] == "2"
+
+
+def test_where_no_row_is_found_by_its_key_nothing_counts_as_deleted(one_world: World) -> None:
+    """A path that is wrong answers 404 for everybody."""
+    one_world.remove()
+    one_world.edit(phone("1"), "P2")
+    with pytest.raises(Permanent, match=r"write\.path"):
+        one_world.back(path="api/{stream}/by-key/{id}")
+    assert one_world.back().ended == {WriteBack.WRITTEN: 2}

@@ -49,7 +49,10 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"organization_id": "ORG2", "name": "South", "type_code": "hospital"},
     ],
     "practitioners": [{"practitioner_id": "DR1", "last_name": "Gray", "active": True}],
-    "patients": [PATIENT, {**PATIENT, "patient_id": "P2", "first_name": "Bea"}],
+    "patients": [
+        PATIENT,
+        {**PATIENT, "patient_id": "P2", "first_name": "Bea", "organization_id": "ORG2"},
+    ],
     "encounters": [
         {
             "encounter_id": "E1",
@@ -88,6 +91,8 @@ class World:
     ) -> None:
         self.clinic, self.client, self.account = clinic, client, account
         self.phase = "backfill"
+        self.declared = ""
+        """Another adoption than one phase for all types."""
         self.types: tuple[str, ...] = TYPES[:3]
         self.environ = {
             "MIGRATION_LEGACY_URL": clinic.base_url,
@@ -147,7 +152,7 @@ class World:
             Parts(
                 manifest=self.account,
                 fhir=fhir or self.client,
-                adoption=read_adoption(ALL.format(self.phase)),
+                adoption=read_adoption(self.declared or ALL.format(self.phase)),
                 legacy=legacy or self.puller(**changes),
                 run_id=self.account.start_run("back", pipeline_version="0"),
                 deadline_seconds=10,
@@ -175,8 +180,11 @@ class World:
         self, change: Callable[[Resource], Resource], key: str = "P1", kind: str = "Patient"
     ) -> str:
         """Somebody edits a resource in Medplum; its new version."""
-        held = self.resource(key, kind)
-        return self._write("PUT", f"{kind}/{held['id']}", change(held))
+        return self.put(change(self.resource(key, kind)))
+
+    def put(self, resource: Resource) -> str:
+        """Somebody writes a resource in Medplum as a whole; its new version."""
+        return self._write("PUT", f"{resource['resourceType']}/{resource['id']}", resource)
 
     def create(self, resource: Resource) -> str:
         """Somebody makes a resource in Medplum; its id."""
