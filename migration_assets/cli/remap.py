@@ -30,7 +30,7 @@ def remap(
         purged = run.manifest.remapping.count_purged(mapping.stream, version)
         reopened = run.manifest.remapping.reopen_outdated(mapping.stream, version)
         worked = migrate(run, mapping)
-        refusal = run.adoption.standing(mapping.resource_type).refusal
+        standing = run.adoption.standing(mapping.resource_type)
     states = {state.value: number for state, number in worked.by_state.items() if number}
     if as_json:
         print_json(
@@ -56,5 +56,7 @@ def remap(
         )
     told = ", ".join(f"{number:,} {state}" for state, number in states.items())
     out.print(f"Settled: {told or 'none'}.")
-    if refusal:
-        out.print(f"Nothing was sent: {refusal}")
+    if standing.refusal:
+        out.print(f"Nothing was sent: {standing.refusal}")
+    if standing.refused_cohorts:
+        out.print(standing.refused_cohorts, markup=False)

@@ -7,6 +7,7 @@ import typer
 from migration_assets.claims.counting import several, verb
 from migration_assets.cli.output import balance_table, console, exceptions_table, print_json
 from migration_assets.cli.status_by import By, recount, show_by
+from migration_assets.cli.status_cohorts import cohort_lines, plain, print_lines
 from migration_assets.connections import Connections, mappings_of
 from migration_assets.manifest import State
 from migration_assets.manifest.custody import SEALED, Act
@@ -38,6 +39,7 @@ def status(
     with Connections(settings).manifest() as manifest:
         balances = type_balances(manifest, found.values())
         balances += sent_balances(manifest, found.values())
+        cohorts = cohort_lines(manifest, found.values(), Connections(settings).adoption())
         exceptions = exceptions_by_type(manifest, found.values())
         done = manifest.protection.custody.latest(1)
         standing = manifest.pauses.standing()
@@ -74,6 +76,7 @@ def status(
                     }
                     for resource_type, each in paused
                 ],
+                **({"cohorts": plain(cohorts)} if cohorts else {}),
                 "encrypted": bool(settings.keys),
                 "retention": settings.retention,
                 "balance_holds": holds,
@@ -84,6 +87,7 @@ def status(
         out.print(balance_table(balances))
         if exceptions:
             out.print(exceptions_table(exceptions))
+        print_lines(cohorts)
         for resource_type, each in paused:
             out.print(told(each, resource_type), style="yellow", markup=False)
         for act in done:

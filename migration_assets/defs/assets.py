@@ -97,8 +97,8 @@ def _materialize(
 ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
     mapping, asked = pull.mapping, pull.asked
     standing = run.adoption.standing(mapping.resource_type)
-    if standing.refusal:
-        context.log.warning("%s: %s", mapping.resource_type, standing.refusal)
+    for refusal in filter(None, (standing.refusal, standing.refused_cohorts)):
+        context.log.warning("%s: %s", mapping.resource_type, refusal)
     finished = pull.finished(run, due)
     _say_finished(context, mapping, finished & {each.partition or "" for each in due})
     subset = asked.subset

@@ -191,6 +191,9 @@ def test_a_cohort_is_moved_by_itself_once_it_is_proved_and_front_ends_are_told_w
     assert (flag["phase"], flag["read"]) == ("rehearse", "legacy")
     assert flag["cohorts"]["old"]["read"] == "medplum"
     assert flag["cohorts"]["old"]["terms"]["organization"].endswith(f"|{KEY}")
+    assert "Organization, cohort old (organization ORG001): phase read, 1 row." in " ".join(
+        migration("status").stdout.split()
+    )
     told = json.loads(migration("phase", "--json").stdout)["types"]
     parts = {each["cohort"]: each["phase"] for each in told if each["types"] == ["Organization"]}
     assert parts == {None: "rehearse", "old": "read"}
