@@ -35,6 +35,14 @@ def identifier_system(resource_type: str) -> str:
     return local_system(name)
 
 
+def identified_type(system: str) -> str | None:
+    """The type whose keys a system holds: the inverse of ``identifier_system``."""
+    name = system.removeprefix(f"{SOURCE_URI}/")
+    named = {each: kind for kind, each in _NAMES.items()}
+    kind = named.get(name) or name[:1].upper() + name[1:].removesuffix("Id")
+    return kind if kind and identifier_system(kind) == system else None
+
+
 def identifier(resource_type: str, value: str, field: str = "") -> dict[str, str]:
     """The identifier element of the record ``value``; ``field`` is the row's field it comes from.
 

@@ -9,15 +9,13 @@ value of the identifier that the mapping of the type gives the same record. Remo
 lease are the mapping's own: both write the same resources.
 """
 
-from collections.abc import Iterable
-from collections.abc import Mapping as MappingOf
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from pydantic import model_validator
 
-from migration_assets.fhir.identifiers import checked_key, identifier_system
+from migration_assets.fhir.identifiers import checked_key, identified_type, identifier_system
 from migration_assets.fhir.references import ConditionalReference, parse_reference
 from migration_assets.mapping import Mapping, Quarantined, Related, Resource, Row, Skip
 
@@ -43,17 +41,13 @@ def sent_stream(kind: str) -> str:
     return PREFIX + kind
 
 
-def passthrough(mapping: Mapping[Any], kind: str, types: Iterable[str]) -> Mapping[Any]:
-    """The mapping of what services send of ``kind``, which ``mapping`` makes as well.
-
-    ``types`` are those that references by identifier may lead to.
-    """
-    systems = {identifier_system(each): each for each in types}
+def passthrough(mapping: Mapping[Any], kind: str) -> Mapping[Any]:
+    """The mapping of what services send of ``kind``, which ``mapping`` makes as well."""
     return Mapping(
         stream=sent_stream(kind),
         row=Sent,
         resource_type=kind,
-        build=partial(_built, kind, systems),
+        build=partial(_built, kind),
         version=VERSION,
         step=mapping.step,
         after=mapping.after,
@@ -66,11 +60,9 @@ def passthrough(mapping: Mapping[Any], kind: str, types: Iterable[str]) -> Mappi
     )
 
 
-def passthroughs(mappings: Iterable[Mapping[Any]]) -> list[Mapping[Any]]:
-    """Those of every type that ``mappings`` make, in their order."""
-    listed = list(mappings)
-    types = [kind for each in listed for kind in each.types]
-    return [passthrough(each, kind, types) for each in listed for kind in each.types]
+def passthroughs(mapping: Mapping[Any]) -> list[Mapping[Any]]:
+    """Those of every type that ``mapping`` makes."""
+    return [passthrough(mapping, kind) for kind in mapping.types]
 
 
 def sent_key(resource: Resource, kind: str) -> str:
@@ -116,7 +108,7 @@ def changed_at(resource: Resource, moment: datetime) -> Resource:
     return {**resource, "meta": told}
 
 
-def _built(kind: str, systems: MappingOf[str, str], row: Row) -> Resource | Related | Skip:
+def _built(kind: str, row: Row) -> Resource | Related | Skip:
     if not isinstance(row, Sent):
         raise TypeError("not a resource that was sent")
     made = {name: value for name, value in row.resource.items() if name != "id"}
@@ -128,30 +120,32 @@ def _built(kind: str, systems: MappingOf[str, str], row: Row) -> Resource | Rela
         if isinstance(meta, dict)
         else {}
     )
-    named = {name: _linked(value, systems, f"{kind}.{name}") for name, value in made.items()}
+    named = {name: _linked(value, f"{kind}.{name}") for name, value in made.items()}
     return {**named, "meta": kept} if kept else named
 
 
-def _linked(value: Any, systems: MappingOf[str, str], path: str) -> Any:
+def _linked(value: Any, path: str) -> Any:
     """The same, with every reference in the one form that can be followed (``references``)."""
     if isinstance(value, list):
-        return [_linked(each, systems, f"{path}[{at}]") for at, each in enumerate(value)]
+        return [_linked(each, f"{path}[{at}]") for at, each in enumerate(value)]
     if not isinstance(value, dict):
         return value
     if isinstance(text := value.get("reference"), str):
         return {**value, "reference": _followed(text, path)}
     target = value.get("identifier")
-    if isinstance(target, dict) and value.keys() <= _LOGICAL and target.get("system") in systems:
+    named = isinstance(target, dict) and value.keys() <= _LOGICAL
+    system = str(target.get("system")) if named and isinstance(target, dict) else ""
+    kind = identified_type(system)
+    if kind is not None and isinstance(target, dict):
         key = target.get("value")
         if not isinstance(key, str):
             raise Quarantined("missing-reference", path)
-        kind, system = systems[target["system"]], str(target["system"])
         found = ConditionalReference(kind, system, checked_key(key, path))
         return {
             **{name: each for name, each in value.items() if name not in ("identifier", "type")},
             "reference": found.text,
         }
-    return {name: _linked(each, systems, f"{path}.{name}") for name, each in value.items()}
+    return {name: _linked(each, f"{path}.{name}") for name, each in value.items()}
 
 
 def _followed(text: str, path: str) -> str:

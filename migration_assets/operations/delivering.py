@@ -11,7 +11,7 @@ from typing import Any
 
 from migration_assets.adoption import Adoption
 from migration_assets.errors import Busy, MigrationError, Permanent, Transient
-from migration_assets.fhir.sent import passthrough
+from migration_assets.fhir.sent import passthroughs
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
 from migration_assets.pipeline import migrate
@@ -29,13 +29,7 @@ class EventsDelivered:
 
 def streams_of(mappings: Iterable[Mapping[Any]]) -> list[Mapping[Any]]:
     """Each mapping, and after it what services send of its types; in load order."""
-    listed = list(mappings)
-    types = [kind for each in listed for kind in each.types]
-    return [
-        one
-        for each in listed
-        for one in (each, *(passthrough(each, kind, types) for kind in each.types))
-    ]
+    return [one for each in mappings for one in (each, *passthroughs(each))]
 
 
 def due(manifest: Manifest, adoption: Adoption, mappings: Sequence[Mapping[Any]]) -> list[str]:

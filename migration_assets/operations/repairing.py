@@ -22,6 +22,7 @@ from typing import Any
 
 from migration_assets.claims.gates import refuse_outdated
 from migration_assets.errors import Permanent
+from migration_assets.fhir.sent import passthroughs
 from migration_assets.manifest import Attempt, Settlement, State, Target
 from migration_assets.manifest.cohorts import NOT_OURS
 from migration_assets.manifest.reconciliations import Finding, Held
@@ -136,7 +137,11 @@ class _Desk:
             self.repaired.left["moved-on"] += len(due) - len(reopened)
         if reopened:
             keys = {key for _unit, key in reopened}
-            migrate(self.run, self.mapping, Subset(keys=tuple(sorted(keys))))
+            chosen = Subset(keys=tuple(sorted(keys)))
+            migrate(self.run, self.mapping, chosen)
+            for sent in passthroughs(self.mapping):
+                if self.run.manifest.handovers.any_units([sent.stream]):
+                    migrate(self.run, sent, chosen)
             self._count(Counter(unit for unit, _key in reopened))
 
     def _count(self, reopened: Counter[int]) -> None:

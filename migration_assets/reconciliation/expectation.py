@@ -19,6 +19,7 @@ from migration_assets.fhir.references import (
     with_references,
     without_items,
 )
+from migration_assets.fhir.sent import passthroughs
 from migration_assets.manifest import Manifest, Target, Unit, token
 from migration_assets.manifest.inventories import Named
 from migration_assets.manifest.reconciliations import Held
@@ -36,6 +37,7 @@ class Expectations:
         self._manifest = manifest
         self._asker = asker
         self._mapping = bound(mapping, manifest, None)  # what its Bot said is on account
+        self._by_stream = {each.stream: each for each in (self._mapping, *passthroughs(mapping))}
 
     def of(self, held: Iterable[Held]) -> dict[str, Resource]:
         """What each of these was delivered as, by token; unknown ones are left out."""
@@ -43,7 +45,7 @@ class Expectations:
         wanted = {each.token for each in listed}
         symbolic: dict[str, tuple[Resource, list[FoundReference]]] = {}
         for unit in self._units(listed):
-            symbolic.update(delivered_of(self._mapping, unit, wanted))
+            symbolic.update(delivered_of(self._by_stream[unit.stream], unit, wanted))
         targets = {
             each.target: _token(each.target)
             for _resource, references in symbolic.values()
@@ -61,7 +63,8 @@ class Expectations:
         wanted = {each.token for each in listed}
         made: dict[str, Named] = {}
         for unit in self._units(listed):
-            for name, (body, references) in delivered_of(self._mapping, unit, wanted).items():
+            delivered = delivered_of(self._by_stream[unit.stream], unit, wanted)
+            for name, (body, references) in delivered.items():
                 kind = str(body["resourceType"])
                 made[name] = tuple((each.path(kind), _token(each.target)) for each in references)
         return made
@@ -71,7 +74,10 @@ class Expectations:
         listed = list(held)
         known = self._manifest.reconciliations.delivered_references(each.id for each in listed)
         without = [each for each in listed if each.id not in known]
-        by_unit = {unit.id: _references(self._mapping, unit) for unit in self._units(without)}
+        by_unit = {
+            unit.id: _references(self._by_stream[unit.stream], unit)
+            for unit in self._units(without)
+        }
         return {
             each.token: {name for _path, name in known[each.id]}
             if each.id in known
@@ -97,7 +103,7 @@ class Expectations:
         return made
 
     def _units(self, held: Iterable[Held]) -> list[Unit]:
-        numbers = sorted({each.unit_id for each in held if each.stream == self._mapping.stream})
+        numbers = sorted({each.unit_id for each in held if each.stream in self._by_stream})
         return [
             each.unit
             for some in chunked(numbers)

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migration_assets.fhir.identifiers import (
+    identified_type,
     identifier,
     identifier_system,
+    local_system,
     percent_encoded,
     search_token,
     split_search_token,
@@ -84,3 +86,12 @@ def test_what_is_not_one_token_is_not_split(token: str) -> None:
 
 def test_a_token_in_a_url_leaves_nothing_to_be_misread() -> None:
     assert percent_encoded("http://s/x|a,&b") == "http%3A%2F%2Fs%2Fx%7Ca%2C%26b"
+
+
+@pytest.mark.parametrize(
+    "resource_type", ["Patient", "Condition", "PractitionerRole", "Organization"]
+)
+def test_a_system_of_keys_tells_its_type_and_no_other_does(resource_type: str) -> None:
+    assert identified_type(identifier_system(resource_type)) == resource_type
+    for other in ("", "http://x/patientId", local_system("conditionId"), local_system("patient")):
+        assert identified_type(other) is None

@@ -24,12 +24,14 @@ from migration_assets.manifest import Manifest, State
 from migration_assets.manifest.inbox import RUN, Event
 from migration_assets.mapping import Mapping, Removal
 from migration_assets.medplum import MedplumClient
+from migration_assets.operations.repairing import Repair, repair
 from migration_assets.pipeline import Worked, land, migrate
 from migration_assets.run import Run, Way, Window
 from migration_assets.sweeping import sweep
 from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import SECRET, Clock
 from migration_assets_tests.inbox.door import SOURCE, fhir_patient
+from migration_assets_tests.reconciliation.clinic import Clinic
 from migration_assets_tests.scripted import NOW, ORGANIZATIONS, PATIENTS, START, ScriptedSource
 
 ADOPTION = 'Organization = "dual_write"\nPatient = "dual_write"'
@@ -62,8 +64,8 @@ class House:
     @property
     def sent_patients(self) -> Mapping[Any]:
         """The mapping of what services send of patients."""
-        made = passthroughs([ORGANIZATIONS, self.patients])
-        return next(each for each in made if each.resource_type == "Patient")
+        (made,) = passthroughs(self.patients)
+        return made
 
     def pull(self) -> None:
         """Land what the legacy system shows."""
@@ -241,6 +243,23 @@ def test_references_of_what_is_sent_lead_to_what_they_name_or_the_unit_waits(hou
     house.say("Roe", at=20, managingOrganization={"reference": "Organization/17"})
     house.deliver(fhir=True)
     assert house.outcome("fhir/Patient") == (State.QUARANTINED, "reference-not-by-identifier")
+
+
+def test_what_a_service_sent_is_compared_and_repaired_like_anything_else(house: House) -> None:
+    """Element by element, by what the service sent; and written again where it is missing."""
+    house.say("Roe", at=10)
+    house.deliver(fhir=True)
+    hands = Clinic(house.manifest, house.client, Clock(), mappings=(house.patients,))
+    assert hands.compare(house.patients, deep=True).agrees
+    hands.put({**hands.held("P1"), "gender": "male"})
+    found = hands.compare(house.patients, deep=True)
+    assert [(each.kind, each.path) for each in hands.findings(found)] == [
+        ("changed", "Patient.gender")
+    ]
+    hands.delete("P1")
+    found = hands.compare(house.patients)
+    repair(house.run(), house.patients, found.evidence.id, Repair.MISSING, act=True)
+    assert house.families() == ["Roe"]
 
 
 STEPS = st.lists(
