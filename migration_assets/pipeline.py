@@ -35,7 +35,7 @@ from migration_assets.steps.pausing import (
 )
 from migration_assets.steps.pending import chosen, pending
 from migration_assets.steps.polling import note_current
-from migration_assets.steps.preparation import Prepared, member_token
+from migration_assets.steps.preparation import Prepared, member_token, prepare
 from migration_assets.steps.probable_duplicates import hold
 from migration_assets.steps.relinking import relink
 from migration_assets.steps.resolution import release, resolve, without_collisions
@@ -244,7 +244,11 @@ def _pass_over_chunk(
     lease: Lease | None,
 ) -> None:
     """Prepare some units, hold back what must wait, deliver the rest, settle all of them."""
-    made = prepare_claimed(run.manifest, mapping, units, writes=senders is not None)
+    made = (
+        [prepare(mapping, unit) for unit in units]
+        if senders is None  # nobody takes anything over
+        else prepare_claimed(run.manifest, mapping, units, writes=True)
+    )
     due = [each for each in made if isinstance(each, Prepared)]
     settle(run, mapping, worked, [each for each in made if isinstance(each, Settlement)], lease)
     if run.fhir is None or senders is None:

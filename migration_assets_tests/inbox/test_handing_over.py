@@ -47,6 +47,7 @@ class House:
     patients: Mapping[Any] = PATIENTS
     source: ScriptedSource = field(default_factory=ScriptedSource)
     sent: int = 0
+    adoption: str = ADOPTION
 
     def run(self) -> Run:
         """A run of anything."""
@@ -56,7 +57,7 @@ class House:
             label=f"run-{number}",
             manifest=self.manifest,
             puller=self.source,
-            adoption=read_adoption(ADOPTION),
+            adoption=read_adoption(self.adoption),
             fhir=self.client,
             deadline_seconds=30,
         )
@@ -260,6 +261,54 @@ def test_what_a_service_sent_is_compared_and_repaired_like_anything_else(house: 
     found = hands.compare(house.patients)
     repair(house.run(), house.patients, found.evidence.id, Repair.MISSING, act=True)
     assert house.families() == ["Roe"]
+
+
+def test_back_in_rehearse_nothing_passes_and_what_came_is_still_a_debt(house: House) -> None:
+    house.source.put("patients", "P1", at=10, family="Roe")
+    house.pull()
+    house.deliver(fhir=False)
+    house.say("Roe", at=30)
+    house.adoption = 'Patient = "rehearse"'
+    house.deliver(fhir=True)
+    assert house.outcome("fhir/Patient") == (State.PENDING, None)
+    house.adoption = ADOPTION
+    house.deliver(fhir=True)
+    assert house.outcome("fhir/Patient") == (State.UNCHANGED, None)
+    house.source.put("patients", "P1", at=20, family="Older")
+    house.pull()
+    house.deliver(fhir=False)
+    assert house.families() == ["Roe"]
+
+
+def test_what_passes_on_passes_on_either_database(
+    running: Sandbox, manifest: Manifest, clock: Clock
+) -> None:
+    """Taken over, kept as of a later moment, taken back, deleted, and not brought back."""
+    running.reset()
+    clock.now = NOW
+    client = MedplumClient(running.base_url, running.client_id, SecretStr(SECRET))
+    with closing(client):
+        house = House(manifest, client, running)
+        house.say("Gone", at=5, deleted=True)
+        house.deliver(fhir=True)
+        house.source.put("patients", "P1", at=4, family="Late")
+        house.pull()
+        house.deliver(fhir=False)
+        assert house.families() == []
+        for at, family in ((10, "Row"), (30, "Row"), (40, "Newest")):
+            house.source.put("patients", "P1", at=at, family=family)
+            house.pull()
+            house.deliver(fhir=False)
+            house.say("Fhir" if at == 10 else family, at=at + 5)
+            house.deliver(fhir=True)
+        assert house.families() == ["Newest"]
+        house.source.delete("patients", "P1", at=50)
+        house.pull()
+        house.deliver(fhir=False)
+        house.say("Old", at=49)
+        house.deliver(fhir=True)
+        assert house.families() == []
+    assert all(each.holds for each in manifest.balances().values())
 
 
 STEPS = st.lists(
