@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+from migration_assets.cli.check_writing import writing_warnings
 from migration_assets.cli.findings import Finding, tried
 from migration_assets.connections import Connections
 from migration_assets.errors import Transient
@@ -100,6 +101,7 @@ def _look(source: Source, puller: Puller, name: str) -> _Looked:
     if carries_zoneless_times(stream, page):
         recent = _lately(stream, puller, page)
     told = seen(following=following, recent=recent)
+    told = replace(told, warnings=(*told.warnings, *writing_warnings(puller, stream, page)))
     seconds = round(time.monotonic() - began, 2)
     return _Looked(page, told, puller.requests_made - requests, seconds)
 

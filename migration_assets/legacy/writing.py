@@ -86,6 +86,11 @@ class RowWriter:
         return self._how.delete
 
     @property
+    def locks(self) -> bool:
+        """Whether a lock keeps somebody else's edit from being written over."""
+        return self._how.if_match != "none"
+
+    @property
     def repeats_safely(self) -> bool:
         """Whether a new row that is sent twice is one row."""
         return self._how.once is not None
@@ -140,7 +145,7 @@ class RowWriter:
         headers: Mapping[str, str] | None = None,
     ) -> Said:
         where = f"writing a row of {self._stream.name} back"
-        if lies.row is not None and lies.lock is None and self._how.if_match != "none":
+        if lies.row is not None and lies.lock is None and self.locks:
             raise Permanent(
                 f"{where}: the row came without what write.if_match names, so that nothing would "
                 "keep somebody else's edit from being written over; correct the description"
