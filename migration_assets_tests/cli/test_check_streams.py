@@ -157,7 +157,7 @@ def test_a_source_that_is_dead_is_told_in_the_time_that_a_person_waits(
     assert [each["verdict"] for each in told] == ["failed"] * 10
     asked = [each for each in told if "not asked" not in each["told"]]
     assert len(asked) == (10 if serve is None else 1)
-    assert seconds < 15, "most of it is the start of the program"
+    assert seconds < 40, "most of it is the start of the program"
 
 
 def test_silent_streams_use_up_three_patiences_beside_one_that_answers(
@@ -166,12 +166,12 @@ def test_silent_streams_use_up_three_patiences_beside_one_that_answers(
     legacy.answers("/rooms", json_reply({"rows": []}))
 
     def silent(_asked: Asked) -> Reply:
-        time.sleep(0.8)
+        time.sleep(2)
         return json_reply({"rows": []})
 
     names = [f"s{number}" for number in range(9)]
     legacy.routes |= {f"/{name}": silent for name in names}
-    words = ["check", "--json", "--patience", "0.4", "rooms", *names]
+    words = ["check", "--json", "--patience", "1", "rooms", *names]
     ran = migration(*words, folder=tmp_path, MIGRATION_SOURCE=source)
     told = [each["told"] for each in _seen(ran.stdout).values()]
     assert sum("not asked" in each for each in told) == 6
