@@ -25,7 +25,7 @@ from migration_assets.demo.services import services
 from migration_assets.manifest import Manifest
 from migration_assets.mappings import discover
 from migration_assets.medplum import MedplumClient, find_by_identifier
-from migration_assets_tests.cli.command import migration, start
+from migration_assets_tests.cli.command import founded, migration, start, three_months
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -67,7 +67,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     with ClinicStore(home.clinic) as store:
         store.load(generate(25, 3, now, canary=CANARY, on_nasty=nasty.append))
     demo_migration.keep_adoption(home)
-    (home.folder / "start").write_text("2024-10-01")
+    three_months(home, now)
     first = migration("demo", folder=folder)
     assert first.returncode == 0, first.stdout + first.stderr
     first_status = _status(folder)
@@ -228,7 +228,8 @@ def test_a_row_that_vanished_without_a_trace_is_found_by_a_sweep_and_removed(ran
 def test_an_interrupted_demo_leaves_nothing_running_and_ends_balanced_next_time(
     tmp_path: Path,
 ) -> None:
-    process = start("demo", "--patients", "30", folder=tmp_path)
+    founded(tmp_path, patients=30)
+    process = start("demo", folder=tmp_path)
     account = tmp_path / ".demo" / "manifest.db"
     _wait_for(lambda: account.exists() and account.stat().st_size > 100_000, process)
     process.send_signal(signal.SIGINT)
@@ -267,8 +268,13 @@ def test_an_eleventh_type_is_one_hand_written_file(tmp_path: Path) -> None:
             timeout=200,
         )
 
+    found = (
+        "from pathlib import Path; from migration_assets_tests.cli.command import founded; "
+        "founded(Path.cwd(), patients=10)"
+    )
+    assert run("-c", found).returncode == 0
     command = ("-c", "from migration_assets.cli import app; app()")
-    made = run(*command, "demo", "--patients", "10")
+    made = run(*command, "demo")
     assert made.returncode == 0, made.stdout + made.stderr
     numbers = json.loads(run(*command, "status", "--json").stdout)["types"]
     assert numbers["Location"]["migrated"] == 2

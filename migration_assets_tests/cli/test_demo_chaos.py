@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from migration_assets_tests.cli.command import migration, start
+from migration_assets_tests.cli.command import founded, migration, start
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.sandbox]
 
@@ -13,7 +13,8 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.sandbox]
 def test_a_migration_through_chaos_ends_balanced_with_each_resource_there_once(
     tmp_path: Path,
 ) -> None:
-    running = start("demo", "--chaos", "--patients", "10", "--seed", "5", folder=tmp_path)
+    founded(tmp_path, patients=10, seed=5)
+    running = start("demo", "--chaos", "--seed", "5", folder=tmp_path)
     output, _ = running.communicate(timeout=250)  # it really waits after an answer that got lost
     assert running.returncode == 0, output
     said = " ".join(output.split())
