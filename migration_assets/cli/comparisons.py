@@ -48,6 +48,9 @@ def _table(evidence: Sequence[Reconciliation], title: str, *, dated: bool = Fals
     table = plain_table(title)
     for name in (("number", "started") if dated else ()) + ("type", "checked"):
         table.add_column(name, no_wrap=True)
+    parts = any(each.scope for each in evidence)
+    if parts:
+        table.add_column("of", overflow="fold")
     for name in ("on account", "found", "points"):
         table.add_column(name, justify="right")
     table.add_column("findings", overflow="fold")
@@ -61,6 +64,7 @@ def _table(evidence: Sequence[Reconciliation], title: str, *, dated: bool = Fals
             *began,
             each.resource_type,
             each.checked,
+            *((_part(each),) if parts else ()),
             f"{each.expected:,}",
             f"{each.found:,}",
             f"{each.points:,}",
@@ -68,6 +72,12 @@ def _table(evidence: Sequence[Reconciliation], title: str, *, dated: bool = Fals
             notes,
         )
     return table
+
+
+def _part(each: Reconciliation) -> str:
+    """Which part of the type was compared."""
+    named = (f"{name.replace('_', ' ')} {value}" for name, value in each.scope.items())
+    return ", ".join(named) or "the whole type"
 
 
 def _findings(found: Sequence[Finding]) -> Table:

@@ -68,7 +68,7 @@ class Line:
         """What its gate says."""
         shut = [point.said for point in self.points if not point.holds]
         end = "nothing comes after" if self.standing.phase is Phase.RETIRED else "open"
-        return self.problem or ("; ".join(shut) or end)
+        return self.problem or (f"shut: {'; '.join(shut)}" if shut else end)
 
 
 def lines(desk: Shown) -> Iterator[Line]:

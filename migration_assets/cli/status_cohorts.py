@@ -59,8 +59,12 @@ def plain(lines: Iterable[Line]) -> list[dict[str, Any]]:
 
 def print_lines(lines: Iterable[Line]) -> None:
     """For people."""
-    for each in lines:
+    listed = list(lines)
+    for each in listed:
         part = f"cohort {each.cohort} ({each.terms})" if each.cohort else "in no cohort"
         out = f"{several(each.left_out, 'row')} {verb(each.left_out, 'is', 'are')} left out for it"
         told = f"{each.type}, {part}: phase {each.phase}, {several(each.rows, 'row')}"
         console().print(told + (f"; {out}." if each.left_out else "."), markup=False)
+    untold = {each.type for each in listed} - {each.type for each in listed if each.rows}
+    for kind in sorted(untold):
+        console().print(f"Nobody is in a cohort of {kind} yet: `migration phase {kind}` tells who.")
