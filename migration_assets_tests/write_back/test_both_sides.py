@@ -89,7 +89,7 @@ class Both:
             assert newest.versions, "which edit it was is not known"
 
 
-@settings(max_examples=8, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, suppress_health_check=list(HealthCheck))
 @example(
     steps=[
         ("in-medplum", "P1", "phone"),

@@ -132,6 +132,7 @@ def test_a_deletion_in_medplum_deletes_the_row_and_an_edited_row_waits(one_world
 
 
 def test_a_new_resource_becomes_one_row_and_is_known_from_then_on(world: World) -> None:
+    world.whole()
     fhir_id = world.create(
         {
             "resourceType": "Patient",
@@ -237,7 +238,7 @@ def test_an_edit_that_says_nothing_new_is_settled_without_a_word_to_the_legacy_s
 
 
 def test_of_a_group_each_part_is_written_back(one_world: World) -> None:
-    one_world.visits()
+    one_world.whole()
     one_world.edit(lambda held: {**held, "summary": "All is better."}, "E1", "ClinicalImpression")
     assert one_world.back("Encounter").ended == ONE_WRITTEN
     assert (one_world.row("E1", "encounters") or {})["note"] == "All is better."
@@ -293,6 +294,7 @@ def test_the_gate_counts_no_write_of_our_own_as_a_legacy_edit(one_world: World) 
 
 
 def test_of_a_type_with_cohorts_only_what_medplum_owns_is_written_back(one_world: World) -> None:
+    one_world.whole()
     one_world.declared = COHORTS
     part = read_adoption(COHORTS).standing("Patient")
     Part(one_world.account, MAPPINGS["Patient"], part, part.cohort("south"))  # notes who is where

@@ -40,8 +40,6 @@ PATIENT = {
     "gender": "F",
     "phone": "+1 555 0100",
     "marital_code": "S",
-    "organization_id": "ORG1",
-    "practitioner_id": "DR1",
 }
 ROWS: dict[str, list[dict[str, Any]]] = {
     "organizations": [
@@ -51,7 +49,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "practitioners": [{"practitioner_id": "DR1", "last_name": "Gray", "active": True}],
     "patients": [
         PATIENT,
-        {**PATIENT, "patient_id": "P2", "first_name": "Bea", "organization_id": "ORG2"},
+        {**PATIENT, "patient_id": "P2", "first_name": "Bea"},
     ],
     "encounters": [
         {
@@ -93,7 +91,7 @@ class World:
         self.phase = "backfill"
         self.declared = ""
         """Another adoption than one phase for all types."""
-        self.types: tuple[str, ...] = TYPES[:3]
+        self.types: tuple[str, ...] = ("Patient",)
         self.environ = {
             "MIGRATION_LEGACY_URL": clinic.base_url,
             "MIGRATION_LEGACY_API_KEY": API_KEY,
@@ -129,9 +127,10 @@ class World:
             land(run, MAPPINGS[kind], Window(None, None, way=way))
             migrate(run, MAPPINGS[kind])
 
-    def visits(self) -> None:
-        """The encounters, too."""
+    def whole(self) -> None:
+        """Organizations, practitioners and encounters, too; P2 is of the second organization."""
         self.types = TYPES
+        self.at_the_desk("P2", organization_id="ORG2", practitioner_id="DR1")
         self.flip("backfill")
         self.follow(Way.BACKFILL)
         self.flip("write")
