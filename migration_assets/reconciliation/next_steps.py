@@ -10,6 +10,7 @@ _BY_REASON = {
     "duplicate-key": "mend the source, or say which is right: redeliver --believe KEY",
     "identifier-collision": "two rows claim one identifier: accept one, redeliver the other",
     "edited-in-medplum": "decide who is right: accept, or redeliver --overwrite",
+    "edited-on-both-sides": "decide which version counts: write-back --decide N --choice …",
     "deleted-in-medplum": "decide who is right: accept, or redeliver --overwrite",
     "duplicate-in-medplum": "merge or delete the surplus resource in Medplum, then redeliver",
     "mapping-error": "mend the mapping, raise its version, then redeliver",
