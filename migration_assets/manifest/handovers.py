@@ -17,9 +17,11 @@ from migration_assets.manifest.account import as_of_sweep, target_of
 from migration_assets.manifest.in_bulk import among, update_each
 from migration_assets.manifest.outages import Database
 from migration_assets.manifest.ownership import insert_into
-from migration_assets.manifest.records import Target, as_of, chunked
+from migration_assets.manifest.records import State, Target, as_of, chunked
 from migration_assets.manifest.schema import attempts, targets, units
 from migration_assets.manifest.sealing import seals_of
+
+_CONFIRMED = (State.MIGRATED.value, State.UNCHANGED.value)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Handovers:
         """Who holds each of the resources that are known, those deleted in Medplum included."""
         found: dict[str, Claim] = {}
         owner = (units.c.stream, units.c.changed_at, units.c.landed_at, units.c.missed)
+        owner += (units.c.state,)
         gone = units.c.deleted.label("gone")
         query = sa.select(targets, *owner, gone).join(units, units.c.id == targets.c.unit_id)
         with self._reading() as connection:
@@ -69,7 +72,9 @@ class Handovers:
                 wanted = among(connection, targets.c.token, part)
                 for row in connection.execute(query.where(wanted)):
                     moment = row.as_of
-                    if moment is None and row.fhir_id is not None:  # of an account before as_of
+                    if not row.gone and row.state in _CONFIRMED:  # as it is, whenever it was sent
+                        moment = max(moment or 0, as_of(row, deleted=False, swept=None))
+                    elif moment is None and row.fhir_id is not None:  # of an account before as_of
                         swept = as_of_sweep(connection, row.stream) if row.gone else None
                         moment = as_of(row, deleted=row.gone, swept=swept)
                     held = target_of(row, seals)

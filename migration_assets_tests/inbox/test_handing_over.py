@@ -167,6 +167,26 @@ def test_an_older_version_never_overwrites_and_says_so(house: House, fhir_is_new
     assert house.outcome(stream) == (State.SKIPPED, "superseded")
 
 
+@pytest.mark.parametrize("then", ["settled", "broken"])
+def test_a_row_that_says_the_same_later_counts_from_then(house: House, then: str) -> None:
+    """Nothing was sent for it, and still it is the newest word; even if a newer one is no use."""
+    if then == "broken":
+        house.event(fhir_patient("P9", START))  # services send already
+    house.source.put("patients", "P1", at=10, family="Roe")
+    house.pull()
+    house.deliver(fhir=False)
+    house.source.put("patients", "P1", at=30, family="Roe", noise=1)
+    house.pull()
+    house.deliver(fhir=False)
+    if then == "broken":
+        house.source.put("patients", "P1", at=40, family=3)
+        house.pull()
+        house.deliver(fhir=False)
+    house.say("Between", at=20)
+    house.deliver(fhir=True)
+    assert house.families() == ["Roe"]
+
+
 def test_of_one_moment_the_legacy_system_counts_and_nothing_goes_back_and_forth(
     house: House,
 ) -> None:
