@@ -41,8 +41,8 @@ BIN = Path(sys.executable).parent
 _STAYS = {"dagster dev", "migration inbox"}
 # In the order in which a newcomer reads them.
 PAGES = (
-    "first-type", "describing-an-api", "backfilling", "operating", "adoption", "dual-write", "cutover",
-    "write-back", "scaling", "security", "bots",
+    "first-type", "describing-an-api", "backfilling", "operating", "adoption", "dual-write",
+    "cutover", "write-back", "scaling", "security", "bots",
 )  # fmt: skip
 
 

@@ -42,8 +42,8 @@ class Fault:
     """A fault and its occurrences: those listed in ``at`` (the first is 1), else by ``rate``.
 
     An occurrence is a request or a write that could have the fault; ``on`` counts only those of
-    bundles, of searches, or of neither (``others``). ``after_work`` lets a STATUS lie: everything was done.
-    ``wait_seconds`` is what a 429 names, or how long LATE waits for the client at most.
+    bundles, of searches, or of neither (``others``). ``after_work`` lets a STATUS lie: everything
+    was done. ``wait_seconds`` is what a 429 names, or how long LATE waits for the client at most.
     """
 
     wrong: Wrong

@@ -44,7 +44,8 @@ NEW_CODE = CODE.replace("name: input.name", "name: input.name, active: true")
 
 
 @pytest.fixture
-def clinic(manifest: Manifest, running: Sandbox) -> BotClinic:
+def clinic(manifest: Manifest, running: Sandbox, monkeypatch: pytest.MonkeyPatch) -> BotClinic:
+    monkeypatch.setattr("migration_assets.steps.transforming._PAUSE_SECONDS", 0.01)
     running.reset()
     running.behave()
     running.change(bots=True, bot_concurrency=100)
