@@ -62,10 +62,9 @@ class Handovers:
     def claims(self, tokens: Iterable[str]) -> dict[str, Claim]:
         """Who holds each of the resources that are known, those deleted in Medplum included."""
         found: dict[str, Claim] = {}
-        owner = (units.c.stream, units.c.changed_at, units.c.landed_at, units.c.missed)
-        owner += (units.c.state,)
+        owner = (units.c.stream, units.c.state, units.c.changed_at, units.c.landed_at)
         gone = units.c.deleted.label("gone")
-        query = sa.select(targets, *owner, gone).join(units, units.c.id == targets.c.unit_id)
+        query = sa.select(targets, *owner, units.c.missed, gone).join(units, units.c.id == targets.c.unit_id)
         with self._reading() as connection:
             seals = seals_of(connection)
             for part in chunked(tokens):
