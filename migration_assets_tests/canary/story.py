@@ -182,6 +182,27 @@ def _trip(*_args: Any, **_options: Any) -> Any:
     raise RuntimeError(f"unforeseen: {TEXT}")
 
 
+def cut_over(world: World) -> None:
+    """A cutover up to its signature, by hand and as a job, well and badly; then it is aborted."""
+    path = world.folder / "adoption.toml"
+    before = path.read_text()
+    path.write_text(before.replace("backfill", "read"))
+    config = {"freeze": {"config": {"by": "ada"}}}
+    for words in (
+        ("cutover", "Patient"),
+        ("cutover", "Patient", "--owner", "Ada"),
+        ("cutover", "Patient", "--json"),
+        ("cutover",),
+    ):
+        world.say(*words)
+    world.job("cutover", ops=config)
+    with world.monkeypatch.context() as broken:
+        broken.setattr("migration_assets.defs.cutovers.advance", _trip)
+        world.job("cutover", ops=config)
+    world.say("cutover", "Patient", "--abort", "--reason", "tried")
+    path.write_text(before)
+
+
 def taken_back(world: World) -> None:
     """What was written is undone, which leaves nothing to deliver: so it comes last."""
     world.say("undo", "2", "--yes")
@@ -194,5 +215,6 @@ STORY = (
     quoted_by_medplum,
     unforeseen,
     sent_by_services,
+    cut_over,
     taken_back,
 )

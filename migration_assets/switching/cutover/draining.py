@@ -5,6 +5,7 @@ changed after the freeze was proved is brought over like any other, and the free
 """
 
 from migration_assets.manifest import Selection, State
+from migration_assets.operations.delivering import deliver_events
 from migration_assets.pipeline import migrate
 from migration_assets.steps.resolution import AWAITING
 from migration_assets.sweeping import sweep
@@ -17,6 +18,8 @@ def drain(case: Case) -> Seen:
     """Deliver what is pending; over when nothing is, and whoever waits for another is explained."""
     if case.balance.by_state[State.PENDING]:
         migrate(case.desk.run, case.mapping)
+    if case.desk.inbox_waiting(case.streams):
+        deliver_events(case.desk.run, case.desk.mappings)
     balance = case.balance
     evidence = {
         "rows": balance.eligible,
