@@ -179,10 +179,9 @@ def test_a_row_that_cannot_be_mapped_is_delivered_into_no_cohort(clinic: Clinic)
 
 
 def test_an_old_record_that_changes_is_still_of_its_period_where_medplum_owns_that(
-    on_each: Clinic,
+    clinic: Clinic,
 ) -> None:
     """A change gives it a new change time: without a note of where it was it passes for ours."""
-    clinic = on_each
     founded(clinic, declared())
     history = read_adoption(
         'Organization = "backfill"\n[Patient]\nphase = "read"\n'

@@ -5,7 +5,7 @@
 
 from migration_assets_tests.bench.own_process import measured_apart
 
-SIZE = 12_000
+SIZE = 9_000
 WARM = 5_000
 """By then every cache is full: SQLite's, the allocator's, and references that wait."""
 _KEPT = 600
