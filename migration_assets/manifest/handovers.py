@@ -63,8 +63,8 @@ class Handovers:
         """Who holds each of the resources that are known, those deleted in Medplum included."""
         found: dict[str, Claim] = {}
         owner = (units.c.stream, units.c.state, units.c.changed_at, units.c.landed_at)
-        gone = units.c.deleted.label("gone")
-        query = sa.select(targets, *owner, units.c.missed, gone).join(units, units.c.id == targets.c.unit_id)
+        gone = (units.c.missed, units.c.deleted.label("gone"))
+        query = sa.select(targets, *owner, *gone).join(units, units.c.id == targets.c.unit_id)
         with self._reading() as connection:
             seals = seals_of(connection)
             for part in chunked(tokens):
