@@ -230,9 +230,7 @@ class Switching:
         )
         while True:
             query = (
-                sa.select(
-                    units.c.id, units.c.key, units.c.state, units.c.reason, units.c.landed_at
-                )
+                sa.select(units.c.id, units.c.key, units.c.state, units.c.reason, units.c.landed_at)
                 .where(units.c.stream == stream, units.c.id > after, changed)
                 .order_by(units.c.id)
                 .limit(_PAGE)
