@@ -9,7 +9,9 @@ import pytest
 from migration_assets.adoption import Phase
 from migration_assets.errors import Permanent
 from migration_assets.switching.cutover.plan import Came, CutoverStep
+from migration_assets.switching.cutover.runbook import advance
 from migration_assets_tests.reconciliation.clinic import Clinic
+from migration_assets_tests.scripted import PATIENTS
 from migration_assets_tests.switching.runbook import ME, PLAN, SIGNED, Hand, Runbook, created
 
 REASON = replace(ME, reason="the new chart was slow")
@@ -208,6 +210,21 @@ def test_an_edit_in_the_legacy_system_after_the_flip_is_an_alarm_for_the_owner(
     runbook.edited_in_legacy("P1", "Again")
     runbook.later(minutes=1)
     assert runbook.advance()[CutoverStep.OBSERVE].came is Came.ALARM
+
+
+def test_an_edit_between_the_end_of_the_observation_and_the_last_step_is_an_alarm_too(
+    runbook: Runbook,
+) -> None:
+    """The gate looks back whole days; an edit of the last minutes would be nobody's."""
+    runbook.flip()
+    runbook.later(hours=1)
+    desk = runbook.desk()
+    assert list(advance(desk, PATIENTS, runbook.cutover, ME, only=CutoverStep.OBSERVE))
+    assert runbook.due() is CutoverStep.RETIRE
+    runbook.edited_in_legacy("P1", "Stray")
+    assert runbook.advance()[CutoverStep.RETIRE].came is Came.ALARM
+    assert runbook.phase is Phase.WRITE
+    assert runbook.advance(FORCED)[CutoverStep.RETIRE].came is Came.DONE
 
 
 def test_an_abort_leaves_the_phase_and_the_next_cutover_begins_at_the_beginning(

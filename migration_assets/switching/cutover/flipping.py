@@ -1,7 +1,7 @@
-"""Flip and retire: the phase is changed through its gate and on record, and front ends are told.
+"""Flip: the phase is changed through its gate and on record, and front ends are told.
 
-Belongs here: both changes of phase, and finding one again that was cut off. Does not belong here:
-the gate (``adoption.gates``), or the change (``switching.changing``). The record comes first, then
+Belongs here: a change of phase, and finding one again that was cut off. Does not belong here: the
+gate (``adoption.gates``), or the change (``switching.changing``). The record comes first, then
 adoption.toml, then the flags: whoever comes after a crash sees which of them is done.
 """
 
@@ -31,25 +31,12 @@ def flip(case: Case) -> Seen:
                 "in the legacy system. The freeze begins again",
                 {"news": asked.rows, "landed": landed},
             )
-        shut = _moved(case, Phase.WRITE)
+        shut = moved(case, Phase.WRITE)
         if shut is not None:
             return shut
     told |= {"phase_changes": on_record(case, Phase.WRITE)}
     told |= case.desk.publish(case.desk.adoption(), by=case.word.by)
     return done("Medplum owns it, front ends are told", told)
-
-
-def retire(case: Case) -> Seen:
-    """Put the legacy system out of use for these types; keep the report as final evidence."""
-    if phase_of(case) is not Phase.RETIRED:
-        shut = _moved(case, Phase.RETIRED)
-        if shut is not None:
-            return shut
-    told: dict[str, Any] = {"phase_changes": on_record(case, Phase.RETIRED)}
-    told |= case.desk.publish(case.desk.adoption(), by=case.word.by)
-    report = dict(case.desk.report(case.mapping))
-    where = f"; report {report['page']}, sha256 {report['sha256'][:12]}…" if report else ""
-    return done(f"the legacy system is out of use{where}", told | report)
 
 
 def phase_of(case: Case) -> Phase:
@@ -82,7 +69,7 @@ def _changes(case: Case, kind: str, phase: Phase) -> list[PhaseChange]:
     ]
 
 
-def _moved(case: Case, becomes: Phase) -> Seen | None:
+def moved(case: Case, becomes: Phase) -> Seen | None:
     """Move the types through their gate; what is waited for where it is shut."""
     desk, mapping, word = case.desk, case.mapping, case.word
     found = evidence(desk.witnesses(), mapping)

@@ -29,25 +29,14 @@ def observe(case: Case) -> Seen:
             f"{case.kind} --rollback --reason …` ends this cutover, or move it back to write."
         )
     looks = case.looks(CutoverStep.OBSERVE)
-    known = next((each for each in reversed(looks) if _KNOWN in each.evidence), None)
-    evidence = _looked(case, known)
-    met = _met(case, evidence, known)
+    evidence, met = _looked(case)
     if met and not case.word.forced:
-        said = "; ".join(f"{each}: {TRIGGERS[each]}" for each in met)
-        return Seen(
-            Came.ALARM,
-            f"ROLLBACK TRIGGER, {case.plan.owner} decides. {said}. `migration cutover {case.kind} "
-            '--rollback --reason "…"`; or mend it, then --force --reason "what was done"',
-            evidence | {"met": list(met)},
-        )
+        return _alarm(case, evidence, met)
     if met:
-        settled = {"met": list(met), _KNOWN: case.word.by, "reason": case.word.reason}
+        settled = {"met": met, _KNOWN: case.word.by, "reason": case.word.reason}
         return waits(f"settled by {case.word.by}; the time begins anew", evidence | settled)
     if evidence["to_take_back"]:
-        left = (
-            f"{evidence['to_take_back']:,} changes are to be written back: `migration write-back`"
-        )
-        return waits(left, evidence)
+        return _owed(evidence)
     calm = _calm_since(case, looks)
     observed = int((case.desk.clock() - calm).total_seconds())
     evidence["calm_seconds"] = observed
@@ -58,7 +47,40 @@ def observe(case: Case) -> Seen:
     )
 
 
-def _looked(case: Case, known: Look | None) -> dict[str, Any]:
+def last_look(case: Case) -> Seen | None:
+    """What keeps the types from being retired; None if nothing does, or it is forced."""
+    evidence, met = _looked(case)
+    if case.word.forced:
+        return None
+    if met:
+        return _alarm(case, evidence, met)
+    return _owed(evidence) if evidence["to_take_back"] else None
+
+
+def _owed(evidence: dict[str, Any]) -> Seen:
+    number = evidence["to_take_back"]
+    return waits(f"{number:,} changes are to be written back: `migration write-back`", evidence)
+
+
+def _alarm(case: Case, evidence: dict[str, Any], met: list[str]) -> Seen:
+    said = "; ".join(f"{each}: {TRIGGERS[each]}" for each in met)
+    return Seen(
+        Came.ALARM,
+        f"ROLLBACK TRIGGER, {case.plan.owner} decides. {said}. `migration cutover {case.kind} "
+        '--rollback --reason "…"`; or mend it, then --force --reason "what was done"',
+        evidence | {"met": met},
+    )
+
+
+def _looked(case: Case) -> tuple[dict[str, Any], list[str]]:
+    """What is seen now, and which triggers it meets."""
+    looks = case.looks(CutoverStep.OBSERVE)
+    known = next((each for each in reversed(looks) if _KNOWN in each.evidence), None)
+    evidence = _evidence(case, known)
+    return evidence, _met(case, evidence, known)
+
+
+def _evidence(case: Case, known: Look | None) -> dict[str, Any]:
     takes, types = case.desk.takes_back, case.mapping.types
     taken = takes.take_back(case.mapping) if takes.takes(case.mapping) else {}
     since = known.evidence.get("asked_at") if known else None

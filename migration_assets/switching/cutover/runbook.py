@@ -15,7 +15,7 @@ from migration_assets.manifest.cutovers import Cutover
 from migration_assets.mapping import Mapping
 from migration_assets.switching.cutover.desk import Case, Desk, Word
 from migration_assets.switching.cutover.draining import drain, final_delta
-from migration_assets.switching.cutover.flipping import flip, flipped_at, phase_of, retire
+from migration_assets.switching.cutover.flipping import flip, flipped_at, phase_of
 from migration_assets.switching.cutover.freezing import freeze
 from migration_assets.switching.cutover.observing import observe
 from migration_assets.switching.cutover.plan import (
@@ -28,6 +28,7 @@ from migration_assets.switching.cutover.plan import (
     waits,
 )
 from migration_assets.switching.cutover.progress import Standing, standing, too_early
+from migration_assets.switching.cutover.retiring import retire
 from migration_assets.switching.cutover.rolling_back import roll_back
 from migration_assets.switching.cutover.verifying import verify
 
