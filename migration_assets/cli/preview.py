@@ -83,9 +83,7 @@ def _previewed(
 
 
 @contextmanager
-def closing_medplum(
-    connections: Connections, manifest: Manifest
-) -> Iterator[MedplumClient | None]:
+def closing_medplum(connections: Connections, manifest: Manifest) -> Iterator[MedplumClient | None]:
     """The Medplum project, if one is set, closed afterwards."""
     fhir = connections.medplum(manifest)
     try:

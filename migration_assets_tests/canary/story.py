@@ -150,18 +150,17 @@ def sent_by_services(world: World) -> None:
             mappings=tuple(discover(world.folder / "mappings").values()),
         ) as inbox,
     ):
-        for place, (path, body) in enumerate(
-            (
-                ("/events/patients", row),
-                ("/events/patients?deleted=true", row),
-                ("/events/patients", {**row, "updated_at": NAME}),
-                ("/events/patients", f"{{{NAME}".encode()),
-                ("/events/" + NAME, row),
-                ("/fhir/Patient", sent),
-                ("/fhir/Patient", name),
-                ("/fhir/Patient", {**sent, "resourceType": NAME}),
-            )
-        ):
+        events: tuple[tuple[str, Any], ...] = (
+            ("/events/patients", row),
+            ("/events/patients?deleted=true", row),
+            ("/events/patients", {**row, "updated_at": NAME}),
+            ("/events/patients", f"{{{NAME}".encode()),
+            ("/events/" + NAME, row),
+            ("/fhir/Patient", sent),
+            ("/fhir/Patient", name),
+            ("/fhir/Patient", {**sent, "resourceType": NAME}),
+        )
+        for place, (path, body) in enumerate(events):
             told = inbox.send(path, body, key=str(place))
             world.tell(f"inbox {told.status}", (told.body, told.headers))
         with world.monkeypatch.context() as broken:
