@@ -9,15 +9,10 @@ times as long (ten types; 5.5 s of which four were steps with nothing to do). Wh
 part, and keeps nobody else: a paused stream, one that is down or rests after a failure, one that
 another run is working on, one without a mark. A row that refers to something of a type left out
 awaits it, and is released when that comes: so nobody has to wait for anybody.
-
-Where the daemon evaluates sensors in threads, as the shipped dagster.yaml has it, a tick that sees
-no change looks again until ``_DWELL_SECONDS`` have passed: the daemon itself starts ticks at five
-seconds, ten, fifteen, and no sooner. Without threads the other sensors would wait for this one.
 """
 
-import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +24,7 @@ from migration_assets.defs.back_off import EVERYTHING, BackOff, read_back_off
 from migration_assets.defs.failing import shown_safely
 from migration_assets.defs.incremental import JOB, incremental_request, key_for
 from migration_assets.defs.keys import asset_key, op_name, stream_key
+from migration_assets.defs.looking_on import Patience, look_on
 from migration_assets.defs.probing import Probed, can_be_asked, probe, seconds_between
 from migration_assets.errors import MigrationError
 from migration_assets.manifest import Manifest
@@ -46,8 +42,6 @@ _BUSY = [
 _RUNS_LOOKED_AT = 200
 _EVERY_ASSET = ("__ASSET_JOB", "sweep", "redeliver")  # jobs over all types, if a run names none
 _PROBLEMS_SHOWN = 3
-_DWELL_SECONDS = 9.0
-"""The daemon starts the next tick at ten; whoever stops it waits for this one to end."""
 
 
 def change_sensor(
@@ -71,8 +65,7 @@ def change_sensor(
         context: dg.SensorEvaluationContext, connections: dg.ResourceParam[Connections]
     ) -> dg.SensorResult:
         with shown_safely("Asking the source for changes"):
-            tick = Tick(context, connections, mappings, partitions)
-            return tick.look_for(dwell(context.instance), every_seconds)
+            return Tick(context, connections, mappings, partitions).look_on(every_seconds)
 
     return _sensor
 
@@ -106,24 +99,16 @@ class Tick:
     problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     seen: list[dg.AssetObservation] = field(default_factory=list)
 
-    def look_for(
-        self,
-        seconds: float,
-        every_seconds: float,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> dg.SensorResult:
-        """A run request; or, after so many seconds without a reason for one, why there is none."""
+    def look_on(self, every_seconds: float, *, patience: Patience | None = None) -> dg.SensorResult:
+        """A run request; or, after the tick's time without a reason for one, why there is none."""
         state = read_back_off(self.context.cursor)
-        until = monotonic() + seconds
-        while True:
-            result = self._look(state)
-            if result.run_requests or monotonic() + every_seconds >= until:
-                return result
-            sleep(every_seconds)
+
+        def look() -> dg.SensorResult:
             self.left_out.clear()
             self.problems.clear()
+            return self._look(state)
+
+        return look_on(look, self.context.instance, every_seconds=every_seconds, patience=patience)
 
     def _look(self, state: BackOff) -> dg.SensorResult:
         """A run request, or why there is none."""
@@ -296,9 +281,3 @@ class Tick:
             for problem, names in list(self.problems.items())[:_PROBLEMS_SHOWN]
         ]
         return " ".join(said)
-
-
-def dwell(instance: dg.DagsterInstance) -> float:
-    """How long a tick may go on looking without keeping other sensors from theirs."""
-    settings = instance.get_sensor_settings()
-    return _DWELL_SECONDS if settings.get("use_threads") else 0.0

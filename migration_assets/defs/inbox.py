@@ -17,6 +17,7 @@ from migration_assets.connections import Connections
 from migration_assets.defs.back_off import EVERYTHING, BackOff, read_back_off
 from migration_assets.defs.failing import failure, shown_safely
 from migration_assets.defs.following import streams_at_work
+from migration_assets.defs.looking_on import look_on
 from migration_assets.errors import MigrationError
 from migration_assets.mapping import Mapping
 from migration_assets.operations.delivering import deliver_events, due, streams_of
@@ -80,9 +81,13 @@ def inbox_sensor(
     )
     def _sensor(
         context: dg.SensorEvaluationContext, connections: dg.ResourceParam[Connections]
-    ) -> dg.SensorResult | dg.SkipReason:
+    ) -> dg.SensorResult:
         with shown_safely("Looking for events"):
-            return _tick(context, connections, mappings, types)
+            return look_on(
+                lambda: _tick(context, connections, mappings, types),
+                context.instance,
+                every_seconds=every_seconds,
+            )
 
     return _sensor
 
@@ -92,10 +97,11 @@ def _tick(
     connections: Connections,
     mappings: Sequence[Mapping[Any]],
     types: dict[str, str],
-) -> dg.SensorResult | dg.SkipReason:
+) -> dg.SensorResult:
     jobs, busy = streams_at_work(context.instance, mappings)
     if JOB in jobs:
-        return dg.SkipReason("A delivery of events is queued or running.")
+        said = "A delivery of events is queued or running."
+        return dg.SensorResult(skip_reason=said, cursor=context.cursor)
     now = connections.clock().timestamp()
     state = read_back_off(context.cursor)
     _learn(context.instance, state, now)

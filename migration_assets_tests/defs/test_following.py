@@ -12,9 +12,10 @@ import pytest
 from migration_assets.connections import Connections
 from migration_assets.defs.back_off import BackOff, read_back_off, rest_after
 from migration_assets.defs.failing import RETRY
-from migration_assets.defs.following import Tick, dwell
+from migration_assets.defs.following import Tick
 from migration_assets.defs.incremental import JOB
 from migration_assets.defs.keys import asset_key, stream_key
+from migration_assets.defs.looking_on import Patience
 from migration_assets.defs.partitions import change_time_partitions
 from migration_assets.defs.probing import ALL_SECONDS, can_be_asked, probe, seconds_between
 from migration_assets.errors import Transient
@@ -308,57 +309,26 @@ def test_who_waits_for_what_changed_is_pulled_with_it_and_nobody_else(
     assert ticks.types() == {"Organization", "Patient"}
 
 
-class Patience:
-    """A clock that passes while somebody sleeps; ``third`` happens at the third sleep."""
-
-    def __init__(self, third: Callable[[], None] = lambda: None) -> None:
-        self.slept: list[float] = []
-        self._third = third
-
-    def monotonic(self) -> float:
-        """What was slept so far."""
-        return sum(self.slept)
-
-    def sleep(self, seconds: float) -> None:
-        """Let it pass."""
-        self.slept.append(seconds)
-        if len(self.slept) == 3:
-            self._third()
-
-
-def _look(
-    connections: Connections, instance: dg.DagsterInstance, patience: Patience
-) -> dg.SensorResult:
-    made = definitions(connections)
-    context = dg.build_sensor_context(instance=instance, definitions=made)
-    tick = Tick(
-        context, connections, list(MAPPINGS.values()), change_time_partitions(connections.settings)
-    )
-    return tick.look_for(dwell(instance), 2, monotonic=patience.monotonic, sleep=patience.sleep)
-
-
-def test_a_tick_looks_on_where_sensors_have_threads_of_their_own(
+def test_a_tick_that_looks_on_forgets_what_the_look_before_it_said(
     connections: ScriptedConnections, source: Flaky, tmp_path: Path
 ) -> None:
-    """The daemon starts ticks five seconds apart at best, which was half of the way to Medplum."""
-    seed(connections, *STREAMS)
+    """A type would be named as many times as the tick looked."""
+    seed(connections, "patients")
+    made, slept = definitions(connections), list[float]()
     threads = {"sensors": {"use_threads": True, "num_workers": 2}}
     with dg.instance_for_test(overrides=threads, temp_dir=str(tmp_path)) as threaded:
-        quiet = Patience()
-        assert not _look(connections, threaded, quiet).run_requests
-        assert quiet.slept == [2] * 4, "it ends just before the daemon starts the next one"
-        busy = Patience(lambda: source.put("patients", "P1", at=AFTER_NOW))
-        assert _look(connections, threaded, busy).run_requests
-        assert busy.slept == [2, 2, 2]
-
-
-def test_a_tick_looks_once_where_other_sensors_wait_for_it(
-    connections: ScriptedConnections, instance: dg.DagsterInstance
-) -> None:
-    seed(connections, *STREAMS)
-    quiet = Patience()
-    assert not _look(connections, instance, quiet).run_requests
-    assert quiet.slept == []
+        context = dg.build_sensor_context(instance=threaded, definitions=made)
+        tick = Tick(
+            context,
+            connections,
+            list(MAPPINGS.values()),
+            change_time_partitions(connections.settings),
+        )
+        patience = Patience(monotonic=lambda: sum(slept), sleep=slept.append)
+        said = tick.look_on(2, patience=patience)
+    assert len(slept) > 1
+    assert skipped(said).count("Organization") == 1
+    assert len(source.questions) == len(slept) + 1
 
 
 def test_an_unexpected_error_names_no_patient_in_the_tick(

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from migration_assets.connections import Connections
-from migration_assets.defs import following, probing
+from migration_assets.defs import following, looking_on, probing
 from migration_assets.settings import Settings
 from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
@@ -107,5 +107,5 @@ def test_streams_that_there_was_no_time_for_come_first_in_the_next_tick(
 def test_the_real_times_fit_into_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look begun at the last moment, all its time used up, and one answer that takes as long."""
     monkeypatch.undo()
-    last = following._DWELL_SECONDS + probing.ALL_SECONDS + probing.ANSWER_SECONDS
+    last = looking_on.SECONDS + probing.ALL_SECONDS + probing.ANSWER_SECONDS
     assert last < 60
