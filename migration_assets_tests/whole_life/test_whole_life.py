@@ -23,7 +23,7 @@ from migration_assets_tests.demo.founding import ADMIN_KEY, API_KEY
 from migration_assets_tests.whole_life.mortality import Mortality
 from migration_assets_tests.whole_life.world import KEYS, World
 
-EXAMPLES = int(os.environ.get("MIGRATION_MACHINE_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("MIGRATION_MACHINE_EXAMPLES", "2"))
 pytestmark = pytest.mark.timeout(300 + 60 * EXAMPLES)
 
 FAULTS = (

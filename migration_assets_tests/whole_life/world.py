@@ -9,7 +9,8 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from migration_assets.manifest.cutovers import Cutover
 from migration_assets.manifest.write_back_ends import Choice, WriteBack
 from migration_assets.mapping import Mapping
 from migration_assets.mappings import discover
-from migration_assets.medplum import MedplumClient
+from migration_assets.medplum import Deliverer, MedplumClient
 from migration_assets.pipeline import land, migrate
 from migration_assets.reconciliation.asking import Asker
 from migration_assets.reconciliation.comparison import compare
@@ -145,7 +146,7 @@ class World:
                 mortal(self.monkeypatch, mortality or Mortality()),
                 desk(self.connections, self.mappings, "life") as opened,
             ):
-                return work(opened)
+                return work(_in_no_hurry(opened))
         except Killed:
             self.killed += 1
             self._bury()
@@ -318,3 +319,9 @@ class World:
     def _open(self) -> bool:
         with self.connections.manifest() as manifest:
             return self._under_way(manifest) is not None
+
+
+def _in_no_hurry(opened: Desk) -> Desk:
+    """The same desk, but that nothing is waited for after an answer that got lost."""
+    at_once = partial(Deliverer, sleep=lambda _seconds: None)
+    return replace(opened, run=replace(opened.run, new_deliverer=at_once))
