@@ -85,11 +85,7 @@ def build_definitions(
             change_sensor(found, partitions, job, every_seconds=settings.poll_seconds),
             freshness_sensor(found),
             owed_retries_sensor(),
-            inbox_sensor(
-                found,
-                every_seconds=settings.poll_seconds,
-                running=settings.inbox_tokens is not None,
-            ),
+            inbox_sensor(found, running=settings.inbox_tokens is not None),
         ],
         schedules=[
             nightly_schedule(found, partitions, job),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from migration_assets_tests.bench import (
     big_page,
+    events,
     imports,
     in_dagster,
     kills,
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[float], Generator[Figure, None, None]]] = {
     "imports": imports.figures,
     "latency": in_dagster.latency_figures,
     "celery": in_dagster.celery_figures,
+    "events": events.figures,
     "backfill": in_dagster.backfill_figures,
     "workers": workers.figures,
     "kills": kills.figures,

@@ -42,12 +42,12 @@ def latency_figures(scale: float) -> Generator[Figure, None, None]:
         folder() as place,
         installation(place, ONE_MACHINE, {}, patients=_PATIENTS, months=_MONTHS) as made,
     ):
-        url, dev = _dagster_dev(made)
+        url, dev = dagster_dev(made)
         yield Figure("memory_mb_dagster_dev", _pss_mb(dev), "MB PSS, all processes of dagster dev")
         with over_http(url) as asked:
             took, runs = _changes(made, asked, max(3, int(20 * scale)))
             yield Figure(
-                "change_to_medplum_seconds_p95", _p95(took), "s, legacy change to searchable",
+                "change_to_medplum_seconds_p95", p95(took), "s, legacy change to searchable",
                 most=15, beside=f"median {statistics.median(took):.1f} s, {len(took)} changes",
             )  # fmt: skip
             yield from _overhead("run_seconds_incremental", asked, runs)
@@ -67,7 +67,7 @@ def celery_figures(scale: float) -> Generator[Figure, None, None]:
         with made.asked() as asked:
             took, runs = _changes(made, asked, max(3, int(20 * scale)))
             yield Figure(
-                "change_to_medplum_seconds_p95_celery", _p95(took),
+                "change_to_medplum_seconds_p95_celery", p95(took),
                 "s, legacy change to searchable", most=6,
                 beside=f"median {statistics.median(took):.1f} s, {len(took)} changes",
             )  # fmt: skip
@@ -157,7 +157,7 @@ def _overhead(name: str, asked: Asked, run_ids: list[str]) -> Iterator[Figure]:
         yield Figure(name, statistics.median(spans), "s, queued to ended, median")
 
 
-def _dagster_dev(made: Installation) -> tuple[str, Process]:
+def dagster_dev(made: Installation) -> tuple[str, Process]:
     """`dagster dev` as the README starts it, on a port of ours."""
     port = free_port()
     os.environ.update(made.variables)
@@ -191,7 +191,7 @@ def _pss_mb(process: Process) -> float:
     return total / 1024
 
 
-def _p95(values: list[float]) -> float:
+def p95(values: list[float]) -> float:
     return sorted(values)[math.ceil(0.95 * len(values)) - 1]
 
 
