@@ -48,6 +48,10 @@ def _nothing_to_start(_settings: Settings) -> None:
     """A real installation's services are not ours to start."""
 
 
+def _whenever() -> None:
+    pass
+
+
 def _as_described(source: Source) -> Source:
     return source
 
@@ -57,9 +61,11 @@ class _LandedDetails:
     """The details a source served before are the rows on account: nothing is kept twice."""
 
     manifest: Manifest
+    before: Callable[[], None]
 
     def get(self, stream: str, key: str, changed_at: datetime) -> Any:
         """The row on account for this change time, or None."""
+        self.before()
         return self.manifest.landed_row(stream, key, changed_at)
 
     def put(self, stream: str, key: str, changed_at: datetime, detail: Any) -> None:
@@ -72,6 +78,7 @@ class Connections:
 
     ``asking`` changes the description for what is opened here, and ``sleep`` is how a source's
     limits are waited for: a run may ask otherwise for once, and a probe has no time to wait.
+    ``before_detail`` is called before a row's detail is looked for, and may forbid it by raising.
     """
 
     settings: Settings
@@ -81,6 +88,7 @@ class Connections:
     before_use: Callable[[Settings], None] = _nothing_to_start
     asking: Callable[[Source], Source] = _as_described
     sleep: Callable[[float], None] = time.sleep
+    before_detail: Callable[[], None] = _whenever
 
     def adoption(self) -> Adoption:
         """The standings of adoption.toml; without one every type rehearses."""
@@ -109,7 +117,7 @@ class Connections:
             clock=time.time,
             sleep=self.sleep,
             history=manifest,
-            details=_LandedDetails(manifest) if manifest is not None else None,
+            details=_LandedDetails(manifest, self.before_detail) if manifest is not None else None,
         )
 
     def medplum(self, manifest: Manifest | None = None) -> MedplumClient | None:

@@ -4,7 +4,9 @@ Belongs here: asking, with little patience and in little time, and what came of 
 here: what follows from the answers (``following``).
 
 A sensor's tick has 60 s, of which its probes get 20 in all: each answer 6 s, one try, no waiting
-for the source's limits. What could not be asked in that time is asked first by the next tick.
+for the source's limits. What could not be asked in that time is asked first by the next tick. Where
+the list shows only parts of rows, a page takes a request for each row that is not on account: if
+that takes all of the time there is news, and a pull is worth a run.
 """
 
 import itertools
@@ -30,6 +32,10 @@ SHARE = 0.2
 """How much of a source's limits the questions may use up: a backfill beside them needs the rest."""
 _WAIT_SECONDS = 1.0
 _PAGES = 2
+
+
+class _EnoughSeenError(Exception):
+    """So many rows want their detail that a pull answers it better."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,17 @@ def probe(
     Ends early when the time is used up. One stream that is down does not keep the others.
     """
     started = monotonic()
-    quick = replace(connections, asking=_hurried(connections.asking), sleep=_not_now)
+
+    def in_time() -> None:
+        if monotonic() - started > ALL_SECONDS:
+            raise _EnoughSeenError
+
+    quick = replace(
+        connections,
+        asking=_hurried(connections.asking),
+        sleep=_not_now,
+        before_detail=in_time,
+    )
     with closing(quick.puller(manifest)) as puller:
         for mapping in mappings:
             mark = manifest.high_water_mark(mapping.stream)
@@ -94,6 +110,8 @@ def probe(
             asked = Probed(mapping, mark, connections.clock())
             try:
                 yield _asked(asked, puller, manifest)
+            except _EnoughSeenError:
+                yield replace(asked, more=True)
             except MigrationError as error:
                 yield replace(asked, problem=str(error))
             except Exception as error:  # noqa: BLE001 - its text may quote a row: only its kind goes on

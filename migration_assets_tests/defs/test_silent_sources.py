@@ -18,6 +18,7 @@ from migration_assets.settings import Settings
 from migration_assets_tests.blank_accounts import blank_file
 from migration_assets_tests.conftest import Clock
 from migration_assets_tests.defs.test_following import STREAMS, Ticks, seed
+from migration_assets_tests.legacy.legacy_server import Asked, LegacyServer, Reply, json_reply
 from migration_assets_tests.legacy.raw_server import Serve, drips, raw_server
 from migration_assets_tests.scripted import NOW
 
@@ -102,6 +103,34 @@ def test_streams_that_there_was_no_time_for_come_first_in_the_next_tick(
         assert "Patient did not" not in first
         second = str(ticks.next().skip_reason)
         assert "Patient did not answer" in second
+
+
+def test_a_page_whose_rows_want_a_request_each_is_news_in_time(
+    tmp_path: Path, clock: Clock, instance: dg.DagsterInstance
+) -> None:
+    """After an outage of a week: five hundred details are more than a tick's minute, every time."""
+    rows = [{"id": f"P{number}", "at": "2026-11-20T00:00:00Z"} for number in range(200)]
+    details: list[str] = []
+    with LegacyServer() as server:
+
+        def one(asked: Asked) -> Reply:
+            details.append(asked.path)
+            time.sleep(0.1)  # as long as a source takes: together they are more than there is time
+            return json_reply({**rows[0], "id": asked.path.rpartition("/")[2], "name": "x"})
+
+        server.routes["/organizations"] = server.routes["/patients"] = lambda _asked: json_reply(
+            {"rows": rows}
+        )
+        server.routes |= {f"/{name}/{row['id']}": one for name in STREAMS for row in rows}
+        made = connections(tmp_path, server.url.rpartition("//")[2].rstrip("/"), clock)
+        described = tmp_path / "source.yaml"
+        text = described.read_text().replace(
+            "select: rows", "detail: '{stream}/{id}', select: rows"
+        )
+        described.write_text(text)
+        said = Ticks(made, instance).next()
+    assert len(said.run_requests or []) == 1
+    assert 0 < len(details) < len(rows)
 
 
 def test_the_real_times_fit_into_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
