@@ -75,6 +75,7 @@ def test_where_nothing_was_looked_at_no_gate_is_open(phase: Phase) -> None:
         ),
         (Phase.BACKFILL, {"pending": 1}, "1 pending"),
         (Phase.BACKFILL, {"balance_holds": False}, "BROKEN"),
+        (Phase.BACKFILL, {"unexplained": 2}, "2 quarantined"),
         (Phase.BACKFILL, {"last_write": NOW}, "older than the last write"),
         (Phase.BACKFILL, {"comparisons": (replace(CLEAN, findings=1),)}, "1 findings"),
         (Phase.BACKFILL, {"comparisons": (replace(CLEAN, unresolved=2),)}, "2 about references"),
