@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo demo-reset ui test test-drills check format bench bench-drift bench-size golden clean
+.PHONY: setup demo demo-reset ui test test-long test-drills check format bench bench-drift bench-size golden clean
 
 setup: $(READY)
 
@@ -22,12 +22,21 @@ demo-reset: $(READY)
 ui: $(READY)
 	$(BIN)/migration demo --ui
 
-test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore migration_assets_tests/drills --ignore migration_assets_tests/ui
-
+# Random histories, kills and drift: processes that die anywhere, servers that others wrote.
+LONG := $(addprefix migration_assets_tests/,delivery resilience replica third_party whole_life \
+	test_crash_machine.py cli/test_demo_chaos.py)
 # Whole installations: killed daemons and workers, four machines' worth of processes, the UI in a browser.
+DRILLS := $(addprefix migration_assets_tests/,ui drills)
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: $(READY)
+	$(PYTEST) $(addprefix --ignore ,$(LONG) $(DRILLS))
+
+test-long: $(READY)
+	$(PYTEST) $(LONG)
+
 test-drills: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder migration_assets_tests/ui migration_assets_tests/drills
+	$(PYTEST) $(DRILLS)
 
 check: $(READY)
 	$(BIN)/ruff check .
