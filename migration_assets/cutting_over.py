@@ -27,6 +27,7 @@ from migration_assets.signoff.report import Wanted, make_report
 from migration_assets.signoff.withholding import Withholding
 from migration_assets.switching.cutover.desk import Desk
 from migration_assets.switching.cutover.plan import Plan
+from migration_assets.switching.parts import Part
 
 _PATIENTS = 4
 _SEEDS = 1_000_000
@@ -82,17 +83,14 @@ class WritesBack:
         manifest.finish_run(number)
         return {"noted": done.noted} | {state.value: n for state, n in done.ended.items() if n}
 
-    def open(self, types: Sequence[str]) -> int:
+    def open(self, part: Part) -> int:
         """Open ones, and conflicts and refusals that nobody decided about."""
-        return self.run.manifest.write_backs.open(types) + self._ended(types, WriteBack.REFUSED)
+        return self.refused(part) + part.write_backs()[WriteBack.OPEN]
 
-    def refused(self, types: Sequence[str]) -> int:
+    def refused(self, part: Part) -> int:
         """Conflicts and refusals."""
-        return self._ended(types, WriteBack.CONFLICT) + self._ended(types, WriteBack.REFUSED)
-
-    def _ended(self, types: Sequence[str], state: WriteBack) -> int:
-        counts = self.run.manifest.write_backs.counts(types)
-        return sum(each.get(state, 0) for each in counts.values())
+        found = part.write_backs()
+        return found[WriteBack.CONFLICT] + found[WriteBack.REFUSED]
 
     def _parts(self, number: int) -> Parts:
         fhir, puller = self.run.fhir, self.run.puller
@@ -126,7 +124,10 @@ def desk(
             flags_out=settings.flags,
             takes_back=WritesBack(connections, run),
             inbox_waiting=run.manifest.inbox.waiting,
-            report=lambda mapping: final_report(connections, run.manifest, mappings, mapping),
+            pipeline_version=PIPELINE_VERSION,
+            report=lambda mapping, cohort: final_report(
+                connections, run.manifest, mappings, mapping, cohort
+            ),
         )
 
 
@@ -135,8 +136,12 @@ def final_report(
     manifest: Manifest,
     mappings: Sequence[FhirMapping[Any]],
     mapping: FhirMapping[Any],
+    cohort: str | None = None,
 ) -> Mapping[str, Any]:
-    """Write the report of a mapping's types as final evidence; where it is, and its hash."""
+    """Write the report of a mapping's types as final evidence; where it is, and its hash.
+
+    That of each ``cohort`` has its own place: the evidence of the one before stays as it was.
+    """
     settings, source = connections.settings, connections.source()
     described = {each.stream: source.stream(each.stream) for each in mappings}
     made = make_report(
@@ -155,7 +160,8 @@ def final_report(
             puller={name: read_by_the_puller(each) for name, each in described.items()},
         ),
     )
-    folder = _folder(settings.cutover_reports / mapping.resource_type)
+    whole = settings.cutover_reports / mapping.resource_type
+    folder = _folder(whole if cohort is None else whole / cohort)
     page, _values = write_report(made, folder)
     return {
         "page": str(page),

@@ -16,7 +16,7 @@ from migration_assets.errors import Permanent
 from migration_assets.manifest import Manifest
 from migration_assets.manifest.cutovers import Cutover, Look
 from migration_assets.mapping import Mapping
-from migration_assets.settings import Settings, read_settings
+from migration_assets.settings import read_settings
 from migration_assets.switching.cutover.desk import Desk, Word
 from migration_assets.switching.cutover.plan import (
     ABOUT,
@@ -40,12 +40,17 @@ _MARKS = {
     Came.BROKEN: ("✗ broken", "red"),
     Came.FAILED: ("✗ failed", "red"),
 }
+_LOOKED_THROUGH = 500
 _NEEDS_A_PERSON = frozenset({Came.ALARM, Came.BROKEN, Came.FAILED})
 
 
 def cutover(  # noqa: PLR0913, PLR0917 - a command has its options
     resource_type: Annotated[
         str | None, typer.Argument(metavar="[TYPE]", help="The FHIR type to cut over.")
+    ] = None,
+    cohort: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only this cohort of it, as adoption.toml names it."),
     ] = None,
     status: Annotated[bool, typer.Option("--status", help="Only show where it stands.")] = False,  # noqa: FBT002 - typer's way
     owner: Annotated[
@@ -71,7 +76,8 @@ def cutover(  # noqa: PLR0913, PLR0917 - a command has its options
     """Cut a type over: freeze, drain, final delta, verify, flip, observe, retire.
 
     Begins one with --owner, and goes on as far as it can; where it must wait it says for what, and
-    ends. Run it again then. Exit 1: a person must decide.
+    ends. Run it again then. Of a type with cohorts, without --cohort that is cut over which is in
+    none. Exit 1: a person must decide.
     """
     settings = read_settings()
     connections = Connections(settings, before_use=before_use)
@@ -79,14 +85,15 @@ def cutover(  # noqa: PLR0913, PLR0917 - a command has its options
     if resource_type is None or status:
         named = resource_type and mapping_named(mappings, resource_type).resource_type
         with connections.manifest() as manifest:
-            show(manifest, _known(manifest, named), as_json=as_json)
+            show(manifest, _known(manifest, named, cohort), as_json=as_json)
         return
     if force and not (reason or "").strip():
         raise Permanent('What is forced needs a reason, which is kept: --reason "…".')
     mapping = mapping_named(mappings, resource_type)
     word = Word(by=speaker(by), reason=reason, forced=force, approved_by=approved_by)
     with desk(connections, mappings, "migration cutover") as opened:
-        current = _current(opened, mapping, settings, owner, word, ends=abort or rollback)
+        plan = None if abort or rollback else plan_of(settings, owner=owner or "")
+        current = _current(opened, mapping, cohort, plan, word)
         if abort:
             abort_cutover(opened, mapping, current, word)
             seen = None
@@ -94,28 +101,25 @@ def cutover(  # noqa: PLR0913, PLR0917 - a command has its options
             seen = back(opened, mapping, current, word)
         else:
             seen = _advance(opened, mapping, current, word, quiet=as_json)
-        show(opened.manifest, _known(opened.manifest, mapping.resource_type)[:1], as_json=as_json)
+        now = opened.manifest.cutovers.get(current.id)
+        show(opened.manifest, [now] if now else [], as_json=as_json)
     stays = rollback and seen is not None and seen.came is not Came.DONE
     if stays or (seen is not None and seen.came in _NEEDS_A_PERSON):
         raise typer.Exit(1)
 
 
 def _current(
-    opened: Desk,
-    mapping: Mapping[Any],
-    settings: Settings,
-    owner: str | None,
-    word: Word,
-    *,
-    ends: bool,
+    opened: Desk, mapping: Mapping[Any], cohort: str | None, plan: Plan | None, word: Word
 ) -> Cutover:
-    """The cutover under way; a new one where there is none and it is to go on."""
-    found = opened.manifest.cutovers.under_way(mapping.resource_type)
+    """The cutover under way; a new one by this plan where there is none and it is to go on."""
+    kind = mapping.resource_type
+    found = [e for e in opened.manifest.cutovers.under_way(kind) if e.cohort == cohort]
     if found:
         return found[0]
-    if ends:
-        raise Permanent(f"No cutover of {mapping.resource_type} is under way.")
-    return begin(opened, mapping, plan_of(settings, owner=owner or ""), by=word.by)
+    if plan is None:
+        part = kind if cohort is None else f"{kind}, cohort {cohort}"
+        raise Permanent(f"No cutover of {part} is under way.")
+    return begin(opened, mapping, plan, by=word.by, cohort=cohort)
 
 
 def _advance(
@@ -136,11 +140,14 @@ def told(step: CutoverStep, seen: Seen) -> Text:
     return Text.assemble((f"{mark:<10}", style), f"{step:<12}", seen.said)
 
 
-def _known(manifest: Manifest, resource_type: str | None) -> list[Cutover]:
-    """Those under way; of one type its last one, too."""
+def _known(manifest: Manifest, resource_type: str | None, cohort: str | None) -> list[Cutover]:
+    """Those under way; of one type the last of each of its parts, or of one cohort."""
     if resource_type is None:
         return manifest.cutovers.under_way() or manifest.cutovers.latest(limit=1)
-    return manifest.cutovers.latest(resource_type, limit=1)
+    last: dict[str | None, Cutover] = {}
+    for each in manifest.cutovers.latest(resource_type, limit=_LOOKED_THROUGH):
+        last.setdefault(each.cohort, each)
+    return [each for name, each in last.items() if cohort in (None, name)]
 
 
 def show(manifest: Manifest, found: Sequence[Cutover], *, as_json: bool) -> None:
@@ -156,7 +163,7 @@ def show(manifest: Manifest, found: Sequence[Cutover], *, as_json: bool) -> None
 
 def _print(manifest: Manifest, current: Cutover) -> None:
     out, plan = console(), Plan.read(current.plan)
-    table = plain_table(f"Cutover {current.id} of {current.resource_type}, {_ended(current)}")
+    table = plain_table(f"Cutover {current.id} of {current.name}, {_ended(current)}")
     for name in ("step", "stands", "looks", "since"):
         table.add_column(name, no_wrap=True)
     table.add_column("what was found, what is waited for", overflow="fold")
@@ -176,8 +183,9 @@ def _print(manifest: Manifest, current: Cutover) -> None:
     triggers = "; ".join(TRIGGERS[each] for each in plan.triggers)
     begun = f"Begun {_minute(current.began_at)} by {current.by}."
     out.print(f"{begun} About a rollback decides {plan.owner}. What calls for it: {triggers}.")
+    when = "when the rest of the type is retired, too" if plan.part else "then"
     for said in AFTERWARDS if current.outcome == End.RETIRED else ():
-        out.print(f"  then: {said}", markup=False)
+        out.print(f"  {when}: {said}", markup=False)
 
 
 def _line(each: StepStands, current: Cutover) -> tuple[str | Text, ...]:
@@ -211,6 +219,7 @@ def _plain(manifest: Manifest, current: Cutover) -> dict[str, Any]:
     return {
         "number": current.id,
         "type": current.resource_type,
+        "cohort": current.cohort,
         "began": current.began_at.isoformat(),
         "by": current.by,
         "plan": dict(current.plan),

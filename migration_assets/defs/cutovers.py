@@ -44,6 +44,13 @@ class CutoverConfig(dg.Config):
     types: list[str] = Field(
         default_factory=list, description="FHIR types; empty: every cutover that is under way."
     )
+    cohort: str = Field(
+        default="",
+        description="Only this cohort of the types; empty: that which is in none, or all.",
+    )
+    numbers: list[int] = Field(
+        default_factory=list, description="Cutovers under way, instead of types."
+    )
     owner: str = Field(
         default="",
         description="Begin a cutover of these types; this person decides about a rollback.",
@@ -124,20 +131,26 @@ def _begun(
     connections: Connections,
     mappings: Sequence[Mapping[Any]],
 ) -> dict[str, Any]:
-    """What the steps are handed: the types, and whose word it is; new cutovers are begun."""
+    """What the steps are handed: which cutovers, and whose word it is; new ones are begun."""
     if not config.by.strip():
         raise Permanent("A cutover was refused before anything was changed: by is empty.")
     if config.force and not config.reason.strip():
         raise Permanent("What is forced needs a reason, which is kept.")
-    kinds = [mapping_named(mappings, each).resource_type for each in config.types]
+    chosen = [mapping_named(mappings, each) for each in config.types]
+    cohort, plan = config.cohort or None, plan_of(connections.settings, owner=config.owner)
+    if cohort is not None and not chosen:
+        raise Permanent("A cohort is one of a type: name it in types.")
     with desk(connections, mappings, context.run.run_id) as opened:
-        known = {each.resource_type for each in opened.manifest.cutovers.under_way()}
-        for kind in kinds:
-            if kind not in known:
-                plan = plan_of(connections.settings, owner=config.owner)
-                begin(opened, mapping_named(mappings, kind), plan, by=config.by)
+        known = opened.manifest.cutovers.under_way()
+        parts = {(each.resource_type, each.cohort): each for each in known}
+        begun = [
+            parts.get((each.resource_type, cohort))
+            or begin(opened, each, plan, by=config.by, cohort=cohort)
+            for each in (() if config.numbers else chosen)
+        ]
+    numbers = config.numbers or [each.id for each in (begun if chosen else known)]
     return {
-        "types": kinds or sorted(known),
+        "cutovers": numbers,
         "by": config.by,
         "approved_by": config.approved_by or None,
         "reason": config.reason or None,
@@ -152,39 +165,47 @@ def _looked(
     step: CutoverStep,
     going: dict[str, Any],
 ) -> Iterator[dg.Output[Any]]:
-    """Look at one step of every type that came so far; those that are past it go on."""
+    """Look at one step of every cutover that came so far; those that are past it go on."""
     said: dict[str, str] = {}
-    past: list[str] = []
+    past: list[int] = []
     errors: list[MigrationError] = []
     forces = going["force"]
     with desk(connections, mappings, context.run.run_id) as opened:
-        for kind in going["types"]:
+        for number in going["cutovers"]:
+            current = opened.manifest.cutovers.get(number)
+            if current is None:
+                continue
+            name = current.name
             try:
-                came, said[kind] = _one(opened, mapping_named(mappings, kind), step, going)
+                came, said[name] = _one(opened, mappings, current, step, going)
             except MigrationError as error:
                 errors.append(error)
                 continue
             forces = forces and came is None
             if came is Came.ALARM:
-                errors.append(Permanent(f"{kind}: {said[kind]}"))
-            elif _is_past(opened, kind, step):
-                past.append(kind)
-            context.log.info("%s, %s: %s", kind, step.value, said[kind])
+                errors.append(Permanent(f"{name}: {said[name]}"))
+            elif _is_past(opened, number, step):
+                past.append(number)
+            context.log.info("%s, %s: %s", name, step.value, said[name])
     if errors:
         fate = Transient if all(isinstance(each, Transient) for each in errors) else Permanent
         raise fate(" ".join(str(each) for each in errors))
     yield dg.Output(sorted(said), "found", metadata=dict(said) or {"nothing": "is under way"})
     if past:
-        yield dg.Output({**going, "types": past, "force": forces}, "going")
+        yield dg.Output({**going, "cutovers": past, "force": forces}, "going")
 
 
 def _one(
-    opened: Desk, mapping: Mapping[Any], step: CutoverStep, going: dict[str, Any]
+    opened: Desk,
+    mappings: Sequence[Mapping[Any]],
+    current: Cutover,
+    step: CutoverStep,
+    going: dict[str, Any],
 ) -> tuple[Came | None, str]:
-    """What one type's look came to, None where none was due; and what is said of it."""
-    current = _under_way(opened, mapping.resource_type)
-    if current is None:
+    """What one cutover's look came to, None where none was due; and what is said of it."""
+    if current.ended_at is not None:
         return None, "no cutover is under way"
+    mapping = mapping_named(mappings, current.resource_type)
     word = Word(
         by=going["by"],
         reason=going["reason"],
@@ -196,21 +217,17 @@ def _one(
     except Busy as busy:
         return Came.WAITS, str(busy)
     if not found:
-        return None, "over" if _is_past(opened, mapping.resource_type, step) else "not reached"
+        return None, "over" if _is_past(opened, current.id, step) else "not reached"
     seen = found[-1][1]
     return seen.came, f"{seen.came}: {seen.said}"
 
 
-def _is_past(opened: Desk, kind: str, step: CutoverStep) -> bool:
-    current = _under_way(opened, kind)
-    if current is None:
+def _is_past(opened: Desk, number: int, step: CutoverStep) -> bool:
+    current = opened.manifest.cutovers.get(number)
+    if current is None or current.ended_at is not None:
         return False
     due = stands(opened.manifest, current).due
     return due is None or _STEPS.index(due) > _STEPS.index(step)
-
-
-def _under_way(opened: Desk, kind: str) -> Cutover | None:
-    return next(iter(opened.manifest.cutovers.under_way(kind)), None)
 
 
 def cutover_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
@@ -239,16 +256,20 @@ def watched(
     active = dg.RunsFilter(job_name=CUTOVER_JOB, statuses=list(_UNDER_WAY))
     if instance.get_runs_count(active):
         return dg.SkipReason("A run of the job is under way.")
-    due: list[str] = []
+    due: list[Cutover] = []
     waiting: list[str] = []
     with connections.manifest() as manifest:
         for each in manifest.cutovers.under_way():
             standing = stands(manifest, each)
             if worth_looking(standing, Plan.read(each.plan), connections.clock()):
-                due.append(each.resource_type)
+                due.append(each)
             else:
-                waiting.append(f"{each.resource_type} stands at {standing.due}")
+                waiting.append(f"{each.name} stands at {standing.due}")
     if not due:
         return dg.SkipReason("; ".join(waiting) or "No cutover is under way.")
-    config = {"by": "cutover_watch", "types": due}
+    config = {
+        "by": "cutover_watch",
+        "types": sorted({each.resource_type for each in due}),
+        "numbers": [each.id for each in due],
+    }
     return dg.RunRequest(run_config={"ops": {CutoverStep.FREEZE.value: {"config": config}}})

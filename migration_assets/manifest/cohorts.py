@@ -150,8 +150,11 @@ class Cohorts:
                 made[State(row.state)] = row.n
         return {name: Balance(sum(each.values()), each) for name, each in states.items()}
 
-    def open_reasons(self, stream: str, declaration: str, cohort: str) -> Counter[str]:
-        """How many of a cohort did not arrive and nobody accepted it, by reason."""
+    def open_reasons(self, stream: str, declaration: str, cohort: str | None) -> Counter[str]:
+        """How many of a cohort did not arrive and nobody accepted it, by reason.
+
+        None: of those that nothing is noted of.
+        """
         query = (
             sa.select(units.c.reason, sa.func.count().label("n"))
             .select_from(_with_notes(declaration))
@@ -159,7 +162,9 @@ class Cohorts:
                 units.c.stream == stream,
                 units.c.state.in_((State.QUARANTINED.value, State.REJECTED.value)),
                 units.c.reason.is_not(None),
-                cohort_members.c.cohort == cohort,
+                cohort_members.c.cohort.is_(None)
+                if cohort is None
+                else cohort_members.c.cohort == cohort,
                 is_open(),
             )
             .group_by(units.c.reason)

@@ -22,7 +22,10 @@ from migration_assets.manifest.schema import units
 
 @dataclass(frozen=True, kw_only=True)
 class Cutover:
-    """One cutover; ``ended_at`` None: it is under way. ``cohort`` None: all of the type."""
+    """One cutover; ``ended_at`` None: it is under way.
+
+    ``cohort`` None: all of the type, or of a type with cohorts what is in none of them.
+    """
 
     id: int
     resource_type: str
@@ -34,6 +37,15 @@ class Cutover:
     ended_by: str | None = None
     outcome: str | None = None
     reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What is cut over, for people."""
+        if self.cohort is not None:
+            return f"{self.resource_type}, cohort {self.cohort}"
+        return (
+            f"{self.resource_type}, in no cohort" if self.plan.get("part") else self.resource_type
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +77,15 @@ class Cutovers:
         """Begin one.
 
         Raises:
-            Permanent: one of that type is under way.
+            Permanent: one of that part of the type is under way.
         """
+        same = _open(resource_type).where(
+            cutovers.c.cohort.is_(None) if cohort is None else cutovers.c.cohort == cohort
+        )
         with self._engine.begin() as connection:
-            if connection.execute(_open(resource_type)).first() is not None:
-                raise Permanent(f"A cutover of {resource_type} is under way already.")
+            found = connection.execute(same).first()
+            if found is not None:
+                raise Permanent(f"A cutover of {_cutover(found).name} is under way already.")
             key = connection.execute(
                 sa.insert(cutovers).values(
                     resource_type=resource_type,
@@ -86,6 +102,12 @@ class Cutovers:
         """Those that have not ended, oldest first."""
         with self._read.begin() as connection:
             return [_cutover(row) for row in connection.execute(_open(resource_type))]
+
+    def get(self, number: int) -> Cutover | None:
+        """One of them."""
+        with self._read.begin() as connection:
+            row = connection.execute(sa.select(cutovers).where(cutovers.c.id == number)).first()
+        return None if row is None else _cutover(row)
 
     def latest(self, resource_type: str | None = None, *, limit: int = 20) -> list[Cutover]:
         """The last ones, newest first."""

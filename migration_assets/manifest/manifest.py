@@ -16,6 +16,7 @@ from migration_assets.manifest import account, landing, ownership, sweeps
 from migration_assets.manifest import leases as leasing
 from migration_assets.manifest import marks as marking
 from migration_assets.manifest.bot_answers import BotAnswers
+from migration_assets.manifest.cohort_changes import CohortChanges
 from migration_assets.manifest.cohorts import Cohorts
 from migration_assets.manifest.contents import Contents
 from migration_assets.manifest.cutovers import Cutovers
@@ -83,6 +84,7 @@ class Manifest:
         self.holders = leasing.Holders(self._engine.begin, self._read.begin, self._now)
         self.switching = Switching(self._engine, self._read, self._now)
         self.cohorts = Cohorts(self._engine, self._read, self._now)
+        self.cohort_changes = CohortChanges(self._read)
         self.cutovers = Cutovers(self._engine, self._read, self._now)
         self.waiting = Waiting(self._read.begin)
         self.remapping = Remapping(self._engine.begin, self._read.begin)

@@ -19,7 +19,8 @@ from migration_assets.manifest.switching_tables import flag_publications, phase_
 
 _PAGE = 500
 _REMEMBERED = 500
-_WROTE = ("created", "changed", "deleted", "overwrote-edit")
+WROTE = ("created", "changed", "deleted", "overwrote-edit")
+"""What an attempt came to that changed a resource."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +185,7 @@ class Switching:
             sa.select(attempts.c.at)
             .where(
                 attempts.c.token.startswith(f"{resource_type}|", autoescape=True),
-                attempts.c.event.in_(_WROTE),
+                attempts.c.event.in_(WROTE),
             )
             .order_by(attempts.c.id.desc())
             .limit(1)

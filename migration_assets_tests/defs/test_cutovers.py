@@ -68,8 +68,31 @@ def test_a_run_goes_as_far_as_it_can_and_the_next_one_goes_on(
     assert "freeze begins again" in str(_told(broken)), "somebody still wrote"
     request = _watch(clinic)
     assert request.run_config["ops"]["freeze"]["config"]["types"] == ["Organization"]
+    assert list(_told(clinic.job("cutover", run_config=request.run_config))["freeze"]) == [
+        "Organization"
+    ]
     said = str([each.message for each in begun.all_events])
     assert "Doe" not in said
+
+
+def test_a_cohort_is_cut_over_by_its_name_and_the_schedule_follows_it(
+    clinic: SmallClinic, tmp_path: Path
+) -> None:
+    _ready(clinic, tmp_path)
+    (tmp_path / "adoption.toml").write_text(
+        'Organization = "read"\n[Patient]\nphase = "backfill"\n'
+        '[Patient.cohorts.house]\nstream = "patients"\nphase = "read"\n'
+    )
+    begun = _cut_over(clinic, types=["Patient"], cohort="house", owner="the lead")
+    assert "signature is missing" in _told(begun)["verify"]["Patient, cohort house"]
+    assert "Patient, cohort house stands at verify" in str(_watch(clinic).skip_message)
+    said = clinic.say("migration cutover Patient --cohort house --approved-by Who")
+    assert "Patient, cohort house, retired" in " ".join(said.split())
+    assert "when the rest of the type is retired, too" in said
+    assert "house" in clinic.say("migration cutover Patient --status")
+    phases = (tmp_path / "adoption.toml").read_text()
+    assert (phases.count('"retired"'), phases.count('"backfill"')) == (1, 1)
+    assert (tmp_path / "report" / "Patient" / "house").is_dir()
 
 
 def test_what_nobody_answers_for_is_refused_before_anything_is_changed(
@@ -81,6 +104,8 @@ def test_what_nobody_answers_for_is_refused_before_anything_is_changed(
         ({"types": ["Patient"]}, "--owner"),
         ({"by": " "}, "by is empty"),
         ({"force": True}, "needs a reason"),
+        ({"cohort": "north"}, "name it in types"),
+        ({"types": ["Patient"], "cohort": "north", "owner": "ann"}, "No cohort north"),
     )
     for config, said in refused:
         assert said in failure(_cut_over(clinic, **config), "freeze")

@@ -12,24 +12,29 @@ from migration_assets_tests.manifest.rows import row, tombstone
 PLAN = {"owner": "the lead", "polls": 3}
 
 
-def test_of_one_type_one_cutover_is_under_way_and_the_next_begins_when_it_has_ended(
+def test_of_one_part_of_a_type_one_cutover_is_under_way_and_the_next_begins_when_it_has_ended(
     manifest: Manifest, clock: Clock
 ) -> None:
     first = manifest.cutovers.begin("Patient", PLAN, by="a person", cohort="north")
     assert (first.plan, first.cohort, first.ended_at) == (PLAN, "north", None)
+    with pytest.raises(Permanent, match="Patient, cohort north is under way"):
+        manifest.cutovers.begin("Patient", PLAN, by="another", cohort="north")
+    rest = manifest.cutovers.begin("Patient", PLAN, by="another")
     with pytest.raises(Permanent, match="under way"):
         manifest.cutovers.begin("Patient", PLAN, by="another")
     other = manifest.cutovers.begin("Encounter", PLAN, by="a person")
-    assert manifest.cutovers.under_way() == [first, other]
+    assert manifest.cutovers.under_way() == [first, rest, other]
+    manifest.cutovers.end(rest.id, "aborted", by="another")
     clock.now += timedelta(hours=1)
     manifest.cutovers.end(first.id, "aborted", by="the lead", reason="not today")
     manifest.cutovers.end(first.id, "retired", by="somebody late")
     assert manifest.cutovers.under_way("Patient") == []
-    (ended,) = manifest.cutovers.latest("Patient")
+    ended = manifest.cutovers.get(first.id)
+    assert ended is not None
     assert (ended.outcome, ended.ended_by, ended.reason, ended.ended_at) == (
         "aborted", "the lead", "not today", clock.now,
     )  # fmt: skip
-    manifest.cutovers.begin("Patient", PLAN, by="a person")
+    manifest.cutovers.begin("Patient", PLAN, by="a person", cohort="north")
 
 
 def test_a_look_that_was_cut_off_is_no_evidence(manifest: Manifest) -> None:

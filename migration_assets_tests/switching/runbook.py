@@ -112,7 +112,7 @@ class Runbook:
             "flags_out": self.folder / "flags.json",
             "takes_back": self.takes_back,
             "inbox_waiting": lambda _streams: self.in_inbox,
-            "report": lambda _mapping: {"page": "report.html", "sha256": "0" * 64},
+            "report": lambda _mapping, _cohort: {"page": "report.html", "sha256": "0" * 64},
         }
         return Desk(**(whole | parts))
 
@@ -174,11 +174,11 @@ class Hand:
         self.calls += 1
         return {"written": 1}
 
-    def open(self, types: Any) -> int:
+    def open(self, part: Any) -> int:
         """As the test says."""
         return self.left
 
-    def refused(self, types: Any) -> int:
+    def refused(self, part: Any) -> int:
         """As the test says."""
         return self.bad
 

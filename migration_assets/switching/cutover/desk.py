@@ -3,25 +3,30 @@
 Belongs here: the parts, and which of them are seams. Does not belong here: opening them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from migration_assets.adoption import Adoption
+import orjson
+
+from migration_assets.adoption import Adoption, Cohort, Phase, Standing
+from migration_assets.adoption.cohorts import Terms
 from migration_assets.adoption.flags import flags as flags_of
 from migration_assets.adoption.gates import Bounds
 from migration_assets.errors import Permanent
 from migration_assets.legacy import Source, Stream
-from migration_assets.manifest import Balance, Manifest, State
+from migration_assets.manifest import Manifest
 from migration_assets.manifest.cutovers import Cutover, Look
 from migration_assets.mapping import Mapping as FhirMapping
 from migration_assets.medplum import Fhir
 from migration_assets.run import Run
 from migration_assets.switching.cutover.plan import CutoverStep, Plan
-from migration_assets.switching.cutover.progress import Standing
+from migration_assets.switching.cutover.progress import Standing as Progress
 from migration_assets.switching.evidence import Witnesses
+from migration_assets.switching.parts import Part
 from migration_assets.switching.publishing import publish
 
 
@@ -34,10 +39,10 @@ class TakesBack(Protocol):
     def take_back(self, mapping: FhirMapping[Any]) -> Mapping[str, int]:
         """Do it; how many changes came to what."""
 
-    def open(self, types: Sequence[str]) -> int:
+    def open(self, part: Part) -> int:
         """Changes in Medplum that are not settled in the legacy system."""
 
-    def refused(self, types: Sequence[str]) -> int:
+    def refused(self, part: Part) -> int:
         """Those of them that nobody will settle but a person: conflicts and refusals."""
 
 
@@ -52,11 +57,11 @@ class Nothing:
         """Nothing."""
         return {}
 
-    def open(self, types: Sequence[str]) -> int:  # noqa: ARG002
+    def open(self, part: Part) -> int:  # noqa: ARG002
         """None that is known."""
         return 0
 
-    def refused(self, types: Sequence[str]) -> int:  # noqa: ARG002
+    def refused(self, part: Part) -> int:  # noqa: ARG002
         """None that is known."""
         return 0
 
@@ -65,7 +70,7 @@ def _none_waits(_streams: Sequence[str]) -> int:
     return 0
 
 
-def _no_report(_mapping: FhirMapping[Any]) -> Mapping[str, Any]:
+def _no_report(_mapping: FhirMapping[Any], _cohort: str | None) -> Mapping[str, Any]:
     return {}
 
 
@@ -73,8 +78,9 @@ def _no_report(_mapping: FhirMapping[Any]) -> Mapping[str, Any]:
 class Desk:
     """Everything one cutover is advanced with.
 
-    ``adoption`` is read anew each time: a step changes it. ``report`` writes the final report and
-    tells its place and hash. ``inbox_waiting`` counts accepted events that are still pending.
+    ``adoption`` is read anew each time: a step changes it. ``report`` writes the final report (of a
+    cohort, if it is named) and tells its place and hash. ``inbox_waiting`` counts accepted events
+    that are still pending.
     """
 
     run: Run
@@ -86,8 +92,9 @@ class Desk:
     mappings: Sequence[FhirMapping[Any]]
     flags_out: Path | None = None
     takes_back: TakesBack = field(default_factory=Nothing)
+    pipeline_version: str = "0"
     inbox_waiting: Callable[[Sequence[str]], int] = _none_waits
-    report: Callable[[FhirMapping[Any]], Mapping[str, Any]] = _no_report
+    report: Callable[[FhirMapping[Any], str | None], Mapping[str, Any]] = _no_report
 
     @property
     def manifest(self) -> Manifest:
@@ -156,6 +163,23 @@ class Word:
     approved_by: str | None = None
 
 
+def rows_meant(declared: Standing, cohort: str | None) -> str:
+    """By which terms rows are in a part of a type; empty where it has no cohorts.
+
+    Raises:
+        Permanent: no cohort of that name is declared.
+    """
+    if cohort is None:
+        return declared.declaration if declared.cohorts else ""
+    found = declared.cohort(cohort)
+    if found is None:
+        known = ", ".join(each.name for each in declared.cohorts) or "none"
+        raise Permanent(
+            f"No cohort {cohort} is declared in adoption.toml for the type. Declared: {known}."
+        )
+    return orjson.dumps(found.terms.as_json(), option=orjson.OPT_SORT_KEYS).decode()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """One cutover as it stands when it is looked at."""
@@ -164,7 +188,7 @@ class Case:
     mapping: FhirMapping[Any]
     cutover: Cutover
     plan: Plan
-    standing: Standing
+    standing: Progress
     word: Word
 
     @property
@@ -178,14 +202,68 @@ class Case:
         return (self.mapping.stream, *(f"fhir/{each}" for each in self.mapping.types))
 
     @property
-    def balance(self) -> Balance:
-        """Of the stream."""
-        nothing = Balance(0, dict.fromkeys(State, 0))
-        return self.desk.manifest.balances().get(self.mapping.stream, nothing)
+    def name(self) -> str:
+        """What is cut over, for people."""
+        return self.cutover.name
+
+    @property
+    def command(self) -> str:
+        """What goes on with it."""
+        cohort = self.cutover.cohort
+        return f"migration cutover {self.kind}" + (f" --cohort {cohort}" if cohort else "")
+
+    @property
+    def declared(self) -> Standing:
+        """Where the types stand, as adoption.toml says it now."""
+        return self.desk.adoption().standing(self.kind)
+
+    @property
+    def cohort(self) -> Cohort | None:
+        """The cohort that is cut over, as it is declared now.
+
+        Raises:
+            Permanent: other rows are meant by now than when the cutover began.
+        """
+        declared, name = self.declared, self.cutover.cohort
+        if rows_meant(declared, name) != self.plan.part:
+            raise Permanent(
+                f"Which rows are in the cohorts of {self.kind} was changed in adoption.toml since "
+                f"the cutover of {self.name} began: other rows would be handed over than those "
+                "that were looked at. Put the terms back, or --abort it and begin anew."
+            )
+        return None if name is None else declared.cohort(name)
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of what is cut over, as adoption.toml says it now."""
+        return self.declared.of(self.cohort).phase
+
+    @property
+    def terms(self) -> Terms:
+        """Which rows a comparison is of; empty: all of the type."""
+        return self.cohort.terms if self.cohort is not None else Terms()
+
+    def part(self) -> Part:
+        """Its rows; everybody on account is told apart first, as far as that can be."""
+        return Part(self.desk.manifest, self.mapping, self.declared, self.cohort)
 
     def landings(self) -> int:
-        """Grows with whatever lands for the types, by whomever."""
-        return sum(self.desk.manifest.cutovers.landings(each) for each in self.streams)
+        """Moves with whatever lands for it, by whomever."""
+        return self.part().landings(self.streams)
+
+    @contextmanager
+    def run(self) -> Iterator[Run]:
+        """What is delivered with: of a type with cohorts a run of its own.
+
+        Another of them may have been moved since ours began, which is outdated by that.
+        """
+        run, manifest = self.desk.run, self.desk.manifest
+        if not self.declared.cohorts:
+            yield run
+            return
+        number = manifest.start_run(run.label, pipeline_version=self.desk.pipeline_version)
+        yield replace(run, id=number, adoption=self.desk.adoption())
+        manifest.finish_run(number)
 
     def looks(self, step: CutoverStep) -> tuple[Look, ...]:
         """The looks at a step that still count."""

@@ -4,7 +4,8 @@ Belongs here: both steps. Does not belong here: what a sweep believes (``sweepin
 changed after the freeze was proved is brought over like any other, and the freeze begins again.
 """
 
-from migration_assets.manifest import Selection, State
+from migration_assets.adoption.cohorts import UNKNOWN
+from migration_assets.manifest import State
 from migration_assets.operations.delivering import deliver_events
 from migration_assets.pipeline import migrate
 from migration_assets.steps.resolution import AWAITING
@@ -16,16 +17,15 @@ from migration_assets.switching.cutover.plan import Came, CutoverStep, Seen, don
 
 def drain(case: Case) -> Seen:
     """Deliver what is pending; over when nothing is, and whoever waits for another is explained."""
-    if case.balance.by_state[State.PENDING]:
-        migrate(case.desk.run, case.mapping)
-    if case.desk.inbox_waiting(case.streams):
-        deliver_events(case.desk.run, case.desk.mappings)
-    balance = case.balance
+    _deliver(case)
+    part = case.part()
+    balance = part.balance()
     evidence = {
         "rows": balance.eligible,
         "pending": balance.by_state[State.PENDING],
         "in_inbox": case.desk.inbox_waiting(case.streams),
-        "awaiting": _awaiting(case),
+        "awaiting": part.awaiting(),
+        "cohort_unknown": part.untold(),
     }
     if evidence["in_inbox"]:
         return waits(f"{evidence['in_inbox']:,} events of the inbox to be delivered", evidence)
@@ -38,7 +38,29 @@ def drain(case: Case) -> Seen:
             '--approver "…"',
             evidence,
         )
+    if evidence["cohort_unknown"]:
+        return waits(nobody_knows(case, evidence["cohort_unknown"]), evidence)
     return done(f"all {balance.eligible:,} rows have their outcome", evidence)
+
+
+def nobody_knows(case: Case, rows: int) -> str:
+    """What is said of rows that may be in the part that is cut over, or in another."""
+    return (
+        f"{rows:,} rows may be in any cohort, so that nobody knows whether they are of "
+        f"{case.name} ({UNKNOWN}): `migration exceptions --type {case.kind} --open` lists them; "
+        "bring over whom they are of, or mend the rows"
+    )
+
+
+def _deliver(case: Case) -> None:
+    """Deliver what is pending of the stream, and what the inbox holds."""
+    balance = case.desk.manifest.balances().get(case.mapping.stream)
+    if balance is not None and balance.by_state[State.PENDING]:
+        with case.run() as run:
+            migrate(run, case.mapping)
+    if case.desk.inbox_waiting(case.streams):
+        with case.run() as run:
+            deliver_events(run, case.desk.mappings)
 
 
 def final_delta(case: Case) -> Seen:
@@ -47,7 +69,7 @@ def final_delta(case: Case) -> Seen:
     changed = follow(case)
     landings = case.landings()
     if frozen is not None and landings != frozen:
-        late = max(changed, landings - frozen)
+        late = max(0 if case.declared.cohorts else changed, abs(landings - frozen))
         return Seen(
             Came.BROKEN,
             f"{late:,} rows landed after the freeze was proved: somebody still writes in the "
@@ -55,9 +77,10 @@ def final_delta(case: Case) -> Seen:
             {"changed": late, "landings": landings},
         )
     evidence = {"changed": changed} | _swept(case)
-    migrate(case.desk.run, case.mapping)
+    with case.run() as run:
+        migrate(run, case.mapping)
     evidence |= {
-        "pending": case.balance.by_state[State.PENDING],
+        "pending": case.part().balance().by_state[State.PENDING],
         "landings": case.landings(),
     }
     if evidence["pending"]:
@@ -78,7 +101,8 @@ def _swept(case: Case) -> dict[str, int]:
         return {}  # a queue shows what changed, never all there is
     silent = gone = 0
     for _reading in range(2):
-        found = sweep(case.desk.run, case.mapping)
+        with case.run() as run:
+            found = sweep(run, case.mapping)
         silent += found.landed.new + found.landed.changed
         gone += found.gone
         if not found.waiting:
@@ -98,9 +122,3 @@ def _told(evidence: dict[str, int]) -> str:
         f"{evidence['read']:,} rows read, {evidence['changed_silently']:,} had changed without a "
         f"word, {evidence['gone']:,} were gone"
     )
-
-
-def _awaiting(case: Case) -> int:
-    """Rows that wait for another and that nobody accepted."""
-    chosen = Selection(streams=(case.mapping.stream,), reason=AWAITING, open_only=True)
-    return sum(each.open for each in case.desk.manifest.decisions.groups(chosen))

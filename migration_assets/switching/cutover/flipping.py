@@ -16,14 +16,17 @@ from migration_assets.switching.cutover.desk import Case
 from migration_assets.switching.cutover.plan import Came, CutoverStep, Seen, done, waits
 from migration_assets.switching.evidence import evidence
 
+_REMEMBERED = 500
+"""Changes of phase of a type that are looked through; its cohorts each have theirs."""
+
 
 def flip(case: Case) -> Seen:
     """Hand the types over to Medplum, if nothing changed since they were verified."""
     told: dict[str, Any] = {}
-    if phase_of(case) is not Phase.WRITE:
+    if case.phase is not Phase.WRITE:
         proved = case.standing.of(CutoverStep.VERIFY).last
         asked = news(case)
-        landed = asked.landings - int(proved.evidence["landings"]) if proved else 0
+        landed = abs(asked.landings - int(proved.evidence["landings"])) if proved else 0
         if asked.rows or landed:
             return Seen(
                 Came.BROKEN,
@@ -36,12 +39,8 @@ def flip(case: Case) -> Seen:
             return shut
     told |= {"phase_changes": on_record(case, Phase.WRITE)}
     told |= case.desk.publish(case.desk.adoption(), by=case.word.by)
-    return done("Medplum owns it, front ends are told", told)
-
-
-def phase_of(case: Case) -> Phase:
-    """The phase as adoption.toml says it now."""
-    return case.desk.adoption().standing(case.kind).phase
+    whose = "it" if case.cutover.cohort is None else f"cohort {case.cutover.cohort}"
+    return done(f"Medplum owns {whose}, front ends are told", told)
 
 
 def on_record(case: Case, phase: Phase) -> list[int]:
@@ -55,7 +54,7 @@ def on_record(case: Case, phase: Phase) -> list[int]:
 
 def flipped_at(case: Case) -> datetime | None:
     """When the types were handed over in this cutover; None: they were not."""
-    owned = phase_of(case) is not Phase.READ  # cut off after the file said so
+    owned = case.phase is not Phase.READ  # cut off after the file said so
     found = [each for each in _changes(case, case.kind, Phase.WRITE) if owned or each.applied_at]
     return found[0].began_at if found else None
 
@@ -64,18 +63,18 @@ def _changes(case: Case, kind: str, phase: Phase) -> list[PhaseChange]:
     """Those to a phase since the cutover began, newest first."""
     return [
         each
-        for each in case.desk.manifest.switching.changes(kind)
-        if each.becomes == phase and each.began_at >= case.cutover.began_at
+        for each in case.desk.manifest.switching.changes(kind, limit=_REMEMBERED)
+        if each.becomes == phase
+        and each.cohort == case.cutover.cohort
+        and each.began_at >= case.cutover.began_at
     ]
 
 
 def moved(case: Case, becomes: Phase) -> Seen | None:
     """Move the types through their gate; what is waited for where it is shut."""
     desk, mapping, word = case.desk, case.mapping, case.word
-    found = evidence(desk.witnesses(), mapping)
-    asked = move(
-        mapping, desk.adoption().standing(mapping.resource_type), becomes, found, desk.bounds
-    )
+    found = evidence(desk.witnesses(), mapping, case.cohort)
+    asked = move(mapping, case.declared, becomes, found, desk.bounds, case.cohort)
     shut = [each for each in asked.points if not each.holds]
     if shut and not word.forced:
         said = "; ".join(f"{each.said} ({each.mend})" for each in shut)

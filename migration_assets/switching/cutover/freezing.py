@@ -16,7 +16,7 @@ def freeze(case: Case) -> Seen:
     plan, looks = case.plan, case.looks(CutoverStep.FREEZE)
     asked = news(case)
     before = [each.evidence["landings"] for each in looks if "landings" in each.evidence]
-    landed = asked.landings - before[-1] if before else 0
+    landed = abs(asked.landings - before[-1]) if before else 0
     is_quiet = not asked.rows and not landed
     followed = follow(case) if asked.rows else 0
     evidence = {
@@ -30,7 +30,7 @@ def freeze(case: Case) -> Seen:
     if not is_quiet:
         return waits(
             f"{asked.rows + landed:,} rows changed in the legacy system: it is not frozen. Lock it "
-            "for everybody who writes this type",
+            f"for everybody who writes {case.name}",
             evidence,
         )
     calm = quiet(looks)

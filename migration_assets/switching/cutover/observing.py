@@ -5,6 +5,7 @@ owner's. An alarm stays until he rolls back, or says in a reason what was done a
 time begins anew.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,19 +15,18 @@ from migration_assets.manifest.cutovers import Look
 from migration_assets.run import SETTLE_LAG
 from migration_assets.switching.cutover.asking import news
 from migration_assets.switching.cutover.desk import Case
-from migration_assets.switching.cutover.flipping import flipped_at, phase_of
+from migration_assets.switching.cutover.flipping import flipped_at
 from migration_assets.switching.cutover.plan import TRIGGERS, Came, CutoverStep, Seen, done, waits
-from migration_assets.switching.cutover.verifying import last_write, unexplained
 
 _KNOWN = "settled_by"
 
 
 def observe(case: Case) -> Seen:
     """Look at every trigger once; over when none was met for the declared time."""
-    if phase_of(case) is not Phase.WRITE:
+    if case.phase is not Phase.WRITE:
         raise Permanent(
-            f"{case.kind} is not in phase write any more: it was moved by hand. `migration cutover "
-            f"{case.kind} --rollback --reason …` ends this cutover, or move it back to write."
+            f"{case.name} is not in phase write any more: it was moved by hand. `{case.command} "
+            "--rollback --reason …` ends this cutover, or move it back to write."
         )
     looks = case.looks(CutoverStep.OBSERVE)
     evidence, met = _looked(case)
@@ -66,7 +66,7 @@ def _alarm(case: Case, evidence: dict[str, Any], met: list[str]) -> Seen:
     said = "; ".join(f"{each}: {TRIGGERS[each]}" for each in met)
     return Seen(
         Came.ALARM,
-        f"ROLLBACK TRIGGER, {case.plan.owner} decides. {said}. `migration cutover {case.kind} "
+        f"ROLLBACK TRIGGER, {case.plan.owner} decides. {said}. `{case.command} "
         '--rollback --reason "…"`; or mend it, then --force --reason "what was done"',
         evidence | {"met": met},
     )
@@ -81,22 +81,24 @@ def _looked(case: Case) -> tuple[dict[str, Any], list[str]]:
 
 
 def _evidence(case: Case, known: Look | None) -> dict[str, Any]:
-    takes, types = case.desk.takes_back, case.mapping.types
+    takes = case.desk.takes_back
     taken = takes.take_back(case.mapping) if takes.takes(case.mapping) else {}
-    since = known.evidence.get("asked_at") if known else None
-    asked = news(
-        case, count_all=True, since=datetime.fromisoformat(since) - SETTLE_LAG if since else None
-    )
-    written = last_write(case)
+    told = known.evidence.get("asked_at") if known else None
+    since = datetime.fromisoformat(told) - SETTLE_LAG if told else None
+    asked = news(case, count_all=True, since=since)
+    part = case.part()
+    after, written = _after(case, known), part.last_write()
+    landed = part.landed_since(after, changed_since=since) if after else 0
     return {
-        "legacy_edits": asked.rows,
+        "legacy_edits": landed + (0 if asked.followed else asked.rows),
+        "landed_edits": landed,
         "asked_at": asked.asked_at.isoformat() if asked.asked_at else None,
         "read_whole": int(asked.whole),
         "last_write": written.isoformat() if written else None,
-        "to_take_back": takes.open(types),
-        "refused_back": takes.refused(types),
-        "unexplained": unexplained(case),
-        "rows": case.balance.eligible,
+        "to_take_back": takes.open(part),
+        "refused_back": takes.refused(part),
+        "unexplained": part.unexplained(),
+        "rows": part.balance().eligible,
         **{f"taken_back/{name}": number for name, number in taken.items()},
     }
 
@@ -104,17 +106,27 @@ def _evidence(case: Case, known: Look | None) -> dict[str, Any]:
 def _met(case: Case, evidence: dict[str, Any], known: Look | None) -> list[str]:
     """The triggers that are met, beyond what somebody settled before."""
     before = known.evidence if known else {}
-    edits = before.get("legacy_edits", 0) if evidence["read_whole"] else 0
-    since = known.began_at if known else flipped_at(case)
-    written = last_write(case)
+    edits, seen = _unseen(before) if evidence["read_whole"] else 0, _unseen(evidence)
+    since, told = _after(case, known), evidence["last_write"]
+    written = datetime.fromisoformat(told) if told else None
     allowed = max(int(case.plan.exceptions_share * evidence["rows"]), before.get("unexplained", 0))
     met = {
-        "legacy-edits": evidence["legacy_edits"] > edits,
+        "legacy-edits": seen > edits or evidence["landed_edits"] > 0,
         "overwritten": bool(since and written and written > since),
         "not-taken-back": evidence["refused_back"] > before.get("refused_back", 0),
         "exceptions": evidence["unexplained"] > allowed,
     }
     return [name for name in case.plan.triggers if met.get(name)]
+
+
+def _after(case: Case, known: Look | None) -> datetime | None:
+    """From when on whatever happens is a trigger."""
+    return known.began_at if known else flipped_at(case)
+
+
+def _unseen(evidence: Mapping[str, Any]) -> int:
+    """Edits that are not on account."""
+    return int(evidence.get("legacy_edits", 0)) - int(evidence.get("landed_edits", 0))
 
 
 def _calm_since(case: Case, looks: tuple[Look, ...]) -> datetime:

@@ -82,7 +82,8 @@ AFTERWARDS = (
 class Plan:
     """What is declared before a cutover begins; later settings change nothing of it.
 
-    ``owner`` decides about a rollback. ``sample`` 0: all content is compared.
+    ``owner`` decides about a rollback. ``sample`` 0: all content is compared. ``part``: which rows
+    were meant when it began; empty where the type had no cohorts.
     """
 
     owner: str
@@ -92,6 +93,7 @@ class Plan:
     sample: int = 0
     exceptions_share: float = 0.01
     triggers: tuple[str, ...] = field(default=tuple(TRIGGERS))
+    part: str = ""
 
     @property
     def between_polls(self) -> timedelta:

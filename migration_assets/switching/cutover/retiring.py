@@ -10,14 +10,14 @@ from typing import Any
 
 from migration_assets.adoption import Phase
 from migration_assets.switching.cutover.desk import Case
-from migration_assets.switching.cutover.flipping import moved, on_record, phase_of
+from migration_assets.switching.cutover.flipping import moved, on_record
 from migration_assets.switching.cutover.observing import last_look
 from migration_assets.switching.cutover.plan import Seen, done
 
 
 def retire(case: Case) -> Seen:
     """Put the legacy system out of use for these types; keep the report as final evidence."""
-    if phase_of(case) is not Phase.RETIRED:
+    if case.phase is not Phase.RETIRED:
         hindrance = last_look(case)
         if hindrance is not None:
             return hindrance
@@ -26,6 +26,6 @@ def retire(case: Case) -> Seen:
             return shut
     told: dict[str, Any] = {"phase_changes": on_record(case, Phase.RETIRED)}
     told |= case.desk.publish(case.desk.adoption(), by=case.word.by)
-    report = dict(case.desk.report(case.mapping))
+    report = dict(case.desk.report(case.mapping, case.cutover.cohort))
     where = f"; report {report['page']}, sha256 {report['sha256'][:12]}…" if report else ""
     return done(f"the legacy system is out of use{where}", told | report)

@@ -13,14 +13,14 @@ from migration_assets.adoption import Phase
 from migration_assets.adoption.gates import Evidence
 from migration_assets.errors import MigrationError, Permanent
 from migration_assets.reconciliation.asking import PAGE, Asker
-from migration_assets.reconciliation.cohort import Cohort
 from migration_assets.reconciliation.comparison import compare
 from migration_assets.reconciliation.findings import Kind
 from migration_assets.reconciliation.joining import beside_account
 from migration_assets.switching.changing import carry_out, move
 from migration_assets.switching.cutover.desk import Case
-from migration_assets.switching.cutover.flipping import flipped_at, on_record, phase_of
+from migration_assets.switching.cutover.flipping import flipped_at, on_record
 from migration_assets.switching.cutover.plan import Seen, done, waits
+from migration_assets.switching.cutover.verifying import compared_with
 from migration_assets.switching.evidence import evidence
 
 
@@ -32,9 +32,9 @@ def roll_back(case: Case) -> Seen:
         Transient: a system that has to be asked or told is down, and it was not forced.
     """
     if flipped_at(case) is None:
-        raise Permanent(f"Nothing was flipped for {case.kind}: --abort ends this cutover.")
+        raise Permanent(f"Nothing was flipped for {case.name}: --abort ends this cutover.")
     told: dict[str, Any] = {}
-    if phase_of(case) is Phase.WRITE:
+    if case.phase is Phase.WRITE:
         left = _taken_back(case, told)
         if left and not case.word.forced:
             return waits(_left(case, left), told)
@@ -44,8 +44,8 @@ def roll_back(case: Case) -> Seen:
             return waits(f"front ends are told. {_left(case, came)}", told)
         told["left_behind"] = came
         _to_read(case)
-    elif phase_of(case) is not Phase.READ:
-        raise Permanent(f"{case.kind} is in phase {phase_of(case)}: there is no way back from it.")
+    elif case.phase is not Phase.READ:
+        raise Permanent(f"{case.name} is in phase {case.phase}: there is no way back from it.")
     told |= {"phase_changes": on_record(case, Phase.READ)}
     _tell(case, told)
     said = "the legacy system owns it again"
@@ -76,7 +76,7 @@ def _taken_back(case: Case, told: dict[str, Any]) -> int:
             return _edited(case, told)
         for name, number in takes.take_back(case.mapping).items():
             told[f"taken_back/{name}"] = told.get(f"taken_back/{name}", 0) + number
-        left = takes.open(case.mapping.types)
+        left = takes.open(case.part())
     except MigrationError:
         if not case.word.forced:
             raise
@@ -89,6 +89,7 @@ def _taken_back(case: Case, told: dict[str, Any]) -> int:
 def _edited(case: Case, told: dict[str, Any]) -> int:
     """What others wrote or deleted in Medplum since the flip, found by search."""
     asker, manifest, since = Asker(case.desk.fhir), case.desk.manifest, flipped_at(case)
+    part = case.part()
     written: set[str] = set()
     missing = 0
     for kind in case.mapping.types:
@@ -97,7 +98,7 @@ def _edited(case: Case, told: dict[str, Any]) -> int:
             manifest,
             asker,
             case.mapping,
-            cohort=Cohort(resource_type=related),
+            cohort=compared_with(case.terms, related),
             clock=case.desk.clock,
         )
         missing += compared.evidence.counts.get(Kind.MISSING.value, 0)
@@ -113,10 +114,13 @@ def _edited(case: Case, told: dict[str, Any]) -> int:
                     "_offset": str(offset),
                 },
             )
+            known = [each for each in beside_account(manifest, kind, page) if each[1] is not None]
+            here = part.among(held.unit_id for _name, held, _resource in known if held)
             ours = {
                 str(resource["id"])
-                for _name, held, resource in beside_account(manifest, kind, page)
-                if held is not None and held.version_id == resource["meta"]["versionId"]
+                for _name, held, resource in known
+                if held is not None
+                and (held.version_id == resource["meta"]["versionId"] or held.unit_id not in here)
             }
             written |= {str(each["id"]) for each in page} - ours
             if len(page) < PAGE:
@@ -128,7 +132,8 @@ def _edited(case: Case, told: dict[str, Any]) -> int:
 
 def _tell(case: Case, told: dict[str, Any]) -> None:
     """Have front ends write to the legacy system; before the puller writes again, and after."""
-    after = case.desk.adoption().with_phase(case.mapping.types, Phase.READ)
+    cohort = case.cutover.cohort
+    after = case.desk.adoption().with_phase(case.mapping.types, Phase.READ, cohort=cohort)
     try:
         told |= case.desk.publish(after, by=case.word.by)
     except MigrationError:
@@ -140,11 +145,10 @@ def _tell(case: Case, told: dict[str, Any]) -> None:
 def _to_read(case: Case) -> None:
     desk, mapping = case.desk, case.mapping
     try:
-        found = evidence(desk.witnesses(), mapping)
+        found = evidence(desk.witnesses(), mapping, case.cohort)
     except MigrationError:  # the way back is needed most when the legacy system is down
         found = Evidence(now=desk.clock(), since=None)
-    standing = desk.adoption().standing(mapping.resource_type)
-    asked = move(mapping, standing, Phase.READ, found, desk.bounds)
+    asked = move(mapping, case.declared, Phase.READ, found, desk.bounds, case.cohort)
     carry_out(
         desk.manifest,
         desk.phases,

@@ -6,16 +6,18 @@ without an end, which counts for nothing.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from migration_assets.adoption import Phase
+from migration_assets.adoption import Standing as Declared
 from migration_assets.errors import Busy, MigrationError, Permanent
 from migration_assets.manifest import Lease, Manifest
 from migration_assets.manifest.cutovers import Cutover
 from migration_assets.mapping import Mapping
-from migration_assets.switching.cutover.desk import Case, Desk, Word
+from migration_assets.switching.cutover.desk import Case, Desk, Word, rows_meant
 from migration_assets.switching.cutover.draining import drain, final_delta
-from migration_assets.switching.cutover.flipping import flip, flipped_at, phase_of
+from migration_assets.switching.cutover.flipping import flip, flipped_at
 from migration_assets.switching.cutover.freezing import freeze
 from migration_assets.switching.cutover.observing import observe
 from migration_assets.switching.cutover.plan import (
@@ -45,29 +47,37 @@ _BEFORE = frozenset(list(CutoverStep)[:4])
 """Steps that need the puller: in phase read alone."""
 
 
-def begin(desk: Desk, mapping: Mapping[Any], plan: Plan, *, by: str) -> Cutover:
-    """Begin a cutover of a mapping's types; what is declared stands from here on.
+def begin(
+    desk: Desk, mapping: Mapping[Any], plan: Plan, *, by: str, cohort: str | None = None
+) -> Cutover:
+    """Begin a cutover of a mapping's types, or of one cohort; what is declared stands from here on.
+
+    Of types with cohorts, without one, that is cut over which is in none: as phases are moved.
 
     Raises:
-        Permanent: one is under way, or the types are not in phase read, or in parts; nobody owns
-            the rollback.
+        Permanent: one is under way, or what is meant is not in phase read, or not declared; nobody
+            owns the rollback.
     """
-    kind, stands_now = mapping.resource_type, desk.adoption().standing(mapping.resource_type)
-    phase = stands_now.phase
-    if stands_now.cohorts:
-        raise Permanent(
-            f"{kind} has cohorts, which stand in phases of their own: a cutover leads whole types. "
-            f"`migration phase {kind} PHASE --cohort NAME` moves one; when all are in phase read "
-            "take them out of adoption.toml."
-        )
+    kind, declared = mapping.resource_type, desk.adoption().standing(mapping.resource_type)
+    plan = replace(plan, part=rows_meant(declared, cohort))
+    phase = declared.of(declared.cohort(cohort) if cohort else None).phase
     if phase is not Phase.READ:
         raise Permanent(
-            f"A cutover begins in phase read, and {kind} is in {phase}. "
+            f"A cutover begins in phase read, and {_which(declared, kind, cohort)} is in {phase}. "
             f"`migration phase {kind}` says what it takes."
         )
     if not plan.owner.strip():
-        raise Permanent(f"Say who decides about a rollback of {kind}: --owner.")
-    return desk.manifest.cutovers.begin(kind, plan.as_json(), by=by)
+        which = _which(declared, kind, cohort)
+        raise Permanent(f"Say who decides about a rollback of {which}: --owner.")
+    return desk.manifest.cutovers.begin(kind, plan.as_json(), by=by, cohort=cohort)
+
+
+def _which(declared: Declared, kind: str, cohort: str | None) -> str:
+    """What is meant; where a type has cohorts and none is named, which could be."""
+    if cohort is not None:
+        return f"cohort {cohort} of {kind}"
+    others = ", ".join(f"--cohort {each.name}: {each.phase}" for each in declared.cohorts)
+    return f"what is in no cohort of {kind} ({others})" if others else kind
 
 
 def advance(
@@ -85,7 +95,7 @@ def advance(
     Raises:
         Transient, Permanent: a step could not be looked at; that is on account, too.
     """
-    with desk.manifest.lease(f"cutover of {cutover.resource_type}", word.by) as lease:
+    with desk.manifest.lease(f"cutover of {cutover.name}", word.by) as lease:
         _refuse_ended(desk.manifest, cutover)
         while True:
             case = case_of(desk, mapping, cutover, word)
@@ -109,12 +119,14 @@ def abort(desk: Desk, mapping: Mapping[Any], cutover: Cutover, word: Word) -> No
         Permanent: it was flipped, or no reason is given.
     """
     _refuse_unreasoned(word)
-    with desk.manifest.lease(f"cutover of {cutover.resource_type}", word.by):
+    with desk.manifest.lease(f"cutover of {cutover.name}", word.by):
         _refuse_ended(desk.manifest, cutover)
         case = case_of(desk, mapping, cutover, word)
-        if case.standing.flipped or phase_of(case) in {Phase.WRITE, Phase.RETIRED}:
+        declared = case.declared.cohort(cutover.cohort) if cutover.cohort else case.declared
+        owned = declared is not None and declared.phase in {Phase.WRITE, Phase.RETIRED}
+        if case.standing.flipped or owned:
             raise Permanent(
-                f"{case.kind} is flipped: aborting would leave it between both systems. Go on, or "
+                f"{case.name} is flipped: aborting would leave it between both systems. Go on, or "
                 "--rollback."
             )
         desk.manifest.cutovers.end(cutover.id, End.ABORTED, by=word.by, reason=word.reason)
@@ -127,7 +139,7 @@ def back(desk: Desk, mapping: Mapping[Any], cutover: Cutover, word: Word) -> See
         Transient, Permanent: as ``rolling_back.roll_back``; or no reason is given.
     """
     _refuse_unreasoned(word)
-    with desk.manifest.lease(f"cutover of {cutover.resource_type}", word.by):
+    with desk.manifest.lease(f"cutover of {cutover.name}", word.by):
         _refuse_ended(desk.manifest, cutover)
         case = case_of(desk, mapping, cutover, word)
         seen = _kept(case, ROLLBACK, lambda: roll_back(case))
@@ -155,9 +167,9 @@ def stands(manifest: Manifest, cutover: Cutover) -> Standing:
 
 def _looked(case: Case, step: CutoverStep, lease: Lease) -> Seen:
     """Take a look, unless it is too early for one that would tell anything."""
-    if step in _BEFORE and phase_of(case) is not Phase.READ:
+    if step in _BEFORE and case.phase is not Phase.READ:
         raise Permanent(
-            f"{case.kind} is in phase {phase_of(case)} by now, and its cutover was begun in read: "
+            f"{case.name} is in phase {case.phase} by now, and its cutover was begun in read: "
             "--abort, or move it back."
             + (" It was flipped." if flipped_at(case) is not None else "")
         )
@@ -187,7 +199,7 @@ def _kept(case: Case, step: str, look: Callable[[], Seen]) -> Seen:
 def _refuse_ended(manifest: Manifest, cutover: Cutover) -> None:
     """Somebody else may have ended it while we waited for the lease."""
     if all(each.id != cutover.id for each in manifest.cutovers.under_way(cutover.resource_type)):
-        raise Permanent(f"The cutover of {cutover.resource_type} has ended meanwhile.")
+        raise Permanent(f"The cutover of {cutover.name} has ended meanwhile.")
 
 
 def _refuse_unreasoned(word: Word) -> None:

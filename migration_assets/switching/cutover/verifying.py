@@ -5,38 +5,38 @@ comparing (``reconciliation``). Who signs later signs the same evidence, as long
 and nothing was written since; else it is compared again.
 """
 
-from datetime import datetime
 from typing import Any
 
-from migration_assets.claims.on_account import unsettled
-from migration_assets.manifest import Selection, State
+from migration_assets.adoption.cohorts import Terms
+from migration_assets.manifest import State
 from migration_assets.reconciliation.asking import Asker
 from migration_assets.reconciliation.cohort import Cohort
 from migration_assets.reconciliation.comparison import compare
 from migration_assets.reconciliation.findings import Checked
 from migration_assets.reconciliation.referenced import check_references
 from migration_assets.switching.cutover.desk import Case
+from migration_assets.switching.cutover.draining import nobody_knows
 from migration_assets.switching.cutover.plan import CutoverStep, Seen, done, waits
 
 
 def verify(case: Case) -> Seen:
     """Prove it, unless it is proved; over when somebody's name stands under it."""
     account = _account(case)
-    unproved = _unproved(case.kind, account)
+    unproved = _unproved(case, account)
     if unproved:
         return waits(unproved, account)
     evidence = account | (_still_true(case) or _compared(case))
     if evidence["findings"]:
         return waits(
             f"{evidence['findings']:,} findings: `migration reconcile --references "
-            f"{' '.join(case.mapping.types)}` tells them, --repair mends",
+            f"{' '.join(case.mapping.types)}{_options(case)}` tells them, --repair mends",
             evidence,
         )
     approved_by = (case.word.approved_by or "").strip()
     if not approved_by:
         return waits(
             "all is proved and a signature is missing: read `migration report`, then `migration "
-            f'cutover {case.kind} --approved-by "…"`',
+            f'{case.command.removeprefix("migration ")} --approved-by "…"`',
             evidence,
         )
     told = f"{account['rows']:,} rows balance, {evidence['compared']:,} resources compared"
@@ -45,30 +45,36 @@ def verify(case: Case) -> Seen:
     )
 
 
-def last_write(case: Case) -> datetime | None:
-    """When we last changed a resource of these types in Medplum."""
-    writes = [case.desk.manifest.switching.last_write(each) for each in case.mapping.types]
-    return max((each for each in writes if each is not None), default=None)
+def compared_with(terms: Terms, related: str | None) -> Cohort:
+    """What is compared: a cohort's rows, or all; ``related``: of which type, if not the main."""
+    return Cohort(
+        resource_type=related,
+        stream=terms.stream,
+        since=terms.since,
+        until=terms.until,
+        organization=terms.organization,
+    )
 
 
-def unexplained(case: Case) -> int:
-    """Rows that did not arrive, and that nobody accepted."""
-    chosen = Selection(streams=(case.mapping.stream,), open_only=True)
-    return unsettled(case.desk.manifest.decisions.groups(chosen)).total()
+def _options(case: Case) -> str:
+    options = case.terms.as_options()
+    return f" {options}" if options else ""
 
 
 def _account(case: Case) -> dict[str, Any]:
-    balance = case.balance
+    part = case.part()
+    balance = part.balance()
     return {
         "rows": balance.eligible,
         "balance_holds": int(balance.holds),
         "pending": balance.by_state[State.PENDING],
-        "unexplained": unexplained(case),
+        "unexplained": part.unexplained(),
+        "cohort_unknown": part.untold(),
         "landings": case.landings(),
     }
 
 
-def _unproved(kind: str, account: dict[str, Any]) -> str:
+def _unproved(case: Case, account: dict[str, Any]) -> str:
     if not account["balance_holds"]:
         return "the balance is broken: let nothing run, and report it (`migration status`)"
     if account["pending"]:
@@ -76,8 +82,10 @@ def _unproved(kind: str, account: dict[str, Any]) -> str:
     if account["unexplained"]:
         return (
             f"{account['unexplained']:,} rows did not arrive and nobody accepted that: `migration "
-            f"exceptions --type {kind} --open`"
+            f"exceptions --type {case.kind} --open`"
         )
+    if account["cohort_unknown"]:
+        return nobody_knows(case, account["cohort_unknown"])
     return ""
 
 
@@ -86,20 +94,20 @@ def _still_true(case: Case) -> dict[str, Any] | None:
     last = next((each for each in reversed(case.looks(CutoverStep.VERIFY))), None)
     if last is None or last.evidence.get("findings") != 0:
         return None
-    written = last_write(case)
+    written = case.part().last_write()
     if last.evidence["landings"] != case.landings() or (written and written >= last.began_at):
         return None
     return {name: last.evidence[name] for name in ("findings", "compared", "comparisons")}
 
 
 def _compared(case: Case) -> dict[str, Any]:
-    """Every type compared as a whole: content too, or that of a sample; and its references."""
+    """Every type compared as a whole, or a cohort of it: content, or of a sample; references."""
     manifest, mapping, clock = case.desk.manifest, case.mapping, case.desk.clock
     asker, sample = Asker(case.desk.fhir), case.plan.sample
     made, compared = [], 0
     for kind in mapping.types:
         related = None if kind == case.kind else kind
-        cohort = Cohort(resource_type=related)
+        cohort = compared_with(case.terms, related)
         whole = compare(manifest, asker, mapping, cohort=cohort, deep=not sample, clock=clock)
         compared += whole.evidence.expected
         made.append(whole.evidence)
@@ -108,7 +116,7 @@ def _compared(case: Case) -> dict[str, Any]:
                 manifest, asker, mapping, cohort=cohort, deep=True, sample=sample, clock=clock
             )
             made.append(drawn.evidence)
-        named = check_references(manifest, asker, mapping, resource_type=related, clock=clock)
+        named = check_references(manifest, asker, mapping, cohort=cohort, clock=clock)
         made.append(named.evidence)
     return {
         "comparisons": [each.id for each in made],
