@@ -31,6 +31,8 @@ from migration_assets.medplum.looking import Looker, version_of
 LOOKBACK = timedelta(minutes=5)
 """Far longer than Medplum takes to commit: its statements end after a minute (contract §12)."""
 _AT_ONCE = 900
+_REMEMBERED = 500
+"""Changes of phase of a type that are looked through; its cohorts each have theirs."""
 _ALL = ""  # no version is called that: a history is read to its end
 
 
@@ -161,19 +163,25 @@ class Watch:
 def flip_of(manifest: Manifest, mapping: Mapping[Any], since: datetime | None) -> datetime:
     """When Medplum became the owner of a mapping's types, as far as it is on account.
 
+    Of types with cohorts: of the first of those it owns now. What people wrote in that one before
+    the next was flipped is to be seen as well.
+
     Raises:
         Permanent: nobody knows; what was made in Medplum before it is not to be told from after.
     """
     if since is not None:
         return since
-    changes = manifest.switching.changes(mapping.resource_type)
-    flips = [each.applied_at for each in changes if each.becomes == "write" and each.applied_at]
+    changes = manifest.switching.changes(mapping.resource_type, limit=_REMEMBERED)
+    applied = [(each, each.applied_at) for each in changes if each.applied_at is not None]
+    flips = [at for each, at in applied if each.becomes == "write"]
+    last = {each.cohort: (each, at) for each, at in reversed(applied)}
+    owned = [at for each, at in last.values() if each.becomes == "write"]
     if not flips:
         raise Permanent(
             f"{mapping.resource_type} cannot be written back: when Medplum became its owner is not "
             "on account, because `migration phase` did not move it. Name the moment with --since."
         )
-    return max(flips)
+    return min(owned, default=max(flips))
 
 
 def named(owned: Owned) -> Member:

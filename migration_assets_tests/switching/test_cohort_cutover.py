@@ -11,6 +11,7 @@ from migration_assets.errors import Permanent
 from migration_assets.manifest.cutovers import Cutover
 from migration_assets.manifest.write_back_ends import WriteBack
 from migration_assets.manifest.write_backs import Seen
+from migration_assets.operations.seeing_changes import flip_of
 from migration_assets.switching.cutover.plan import Came, CutoverStep, Plan
 from migration_assets.switching.cutover.runbook import begin
 from migration_assets.switching.parts import Part
@@ -201,6 +202,21 @@ def test_one_house_rolls_back_and_the_other_which_is_flipped_too_stays_there(
     assert (houses.family("PN"), houses.family("PS")) == ("Meanwhile", "Theirs")
     south.later(hours=1)
     assert south.advance()[CutoverStep.RETIRE].came is Came.DONE
+
+
+def test_what_was_written_in_the_house_that_was_first_is_seen_after_the_second_is_flipped(
+    houses: Houses,
+) -> None:
+    """Else nothing of it would be written back, and a rollback would lose it."""
+    switching = houses.clinic.account.switching
+    for cohort, becomes in (("north", "write"), ("south", "write"), ("north", "read")):
+        switching.applied(
+            switching.begin({"Patient": ""}, becomes, by="a lead", evidence={}, cohort=cohort)
+        )
+        houses.later(hours=1)
+        back = becomes == "read"
+        flipped = switching.since("Patient", "write", "south" if back else "north")
+        assert flip_of(houses.clinic.account, PATIENTS, None) == flipped
 
 
 def test_an_edit_in_medplum_of_this_house_holds_its_rollback_and_its_front_ends_are_told_first(
