@@ -27,6 +27,7 @@ medplum/        auth, quota, bundles, delivery, outcomes
 reconciliation/ balance, comparison with Medplum
 profiling/      what legacy rows are like, and the mapping register
 signoff/        the report that people sign (``migration report``)
+counting        one row, two rows
 private_files   who may read a file (``private_addresses``: what the HTTP library may log)
 inbox/          the door through which services send their own events
 demo/           a clinic to try it in

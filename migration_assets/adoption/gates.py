@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from migration_assets.adoption.standing import Phase
+from migration_assets.counting import several
 
 _MEND_EXCEPTIONS = (
     "`migration exceptions --type {kind} --open`; mend them, or `migration assign --type {kind} "
@@ -153,7 +154,7 @@ def _told(kind: str, evidence: Evidence) -> tuple[Point, ...]:
     """Who may be in the part that is moved; nothing is asked where nobody is unknown."""
     if not evidence.untold:
         return ()
-    said = f"{evidence.untold:,} rows may be in any cohort: whom they are of is not on account"
+    said = f"{several(evidence.untold, 'row')} may be in any cohort: it is not on account whose"
     mend = f"materialize medplum/{kind}, then `migration exceptions --type {kind}`"
     return (_unproved(said, mend),)
 
@@ -161,12 +162,12 @@ def _told(kind: str, evidence: Evidence) -> tuple[Point, ...]:
 def _rehearsed(kind: str, evidence: Evidence, _bounds: Bounds) -> tuple[Point, ...]:
     rows = Point(
         evidence.eligible > 0,
-        f"{evidence.eligible:,} rows are on account",
+        f"on account: {several(evidence.eligible, 'row')}",
         f"materialize medplum/{kind}: nothing was rehearsed yet",
     )
     unexplained = Point(
         evidence.unexplained == 0,
-        f"{evidence.unexplained:,} quarantined or rejected rows that nobody accepted",
+        f"{several(evidence.unexplained, 'quarantined or rejected row')} that nobody accepted",
         _MEND_EXCEPTIONS.format(kind=kind),
     )
     return rows, unexplained
@@ -197,14 +198,14 @@ def _dual_written(kind: str, evidence: Evidence, bounds: Bounds) -> tuple[Point,
 def _backfilled(kind: str, evidence: Evidence, bounds: Bounds) -> tuple[Point, ...]:
     balance = Point(
         evidence.balance_holds and evidence.eligible > 0 and evidence.pending == 0,
-        f"{evidence.eligible:,} rows, {evidence.pending:,} pending, balance "
+        f"{several(evidence.eligible, 'row')}, {evidence.pending:,} pending, balance "
         + ("holds" if evidence.balance_holds else "IS BROKEN"),
         f"materialize medplum/{kind} until nothing is pending; `migration status`",
     )
     # The balance holds of a type of which nine rows in ten are quarantined, too.
     exceptions = Point(
         evidence.unexplained <= bounds.share * evidence.eligible,
-        f"{evidence.unexplained:,} quarantined or rejected rows that nobody accepted "
+        f"{several(evidence.unexplained, 'quarantined or rejected row')} that nobody accepted "
         f"({bounds.share:.1%} of all may be)",
         _MEND_EXCEPTIONS.format(kind=kind),
     )
@@ -237,7 +238,7 @@ def _clean(each: Compared, evidence: Evidence, bounds: Bounds) -> Point:
     mend = f"`migration reconcile {each.resource_type} {each.options}".rstrip() + " --references`"
     if not each.id or each.started_at is None:
         return _unproved(f"{each.resource_type} was never compared as a whole", mend)
-    said = f"comparison {each.id} of {each.resource_type}: {each.findings:,} findings"
+    said = f"comparison {each.id} of {each.resource_type}: {several(each.findings, 'finding')}"
     if each.unresolved is not None:
         said += f", {each.unresolved:,} about references"
     clean = not each.findings and not each.unresolved
@@ -251,8 +252,9 @@ def _clean(each: Compared, evidence: Evidence, bounds: Bounds) -> Point:
         return _unproved(f"{said}, older than {when}", mend)
     later = each.later
     said += (
-        f"; of {later.written:,} written since, looked for again: {later.findings:,} findings, "
-        f"{later.unresolved:,} about references, {later.unproved:,} unproved"
+        f"; of {later.written:,} written since, looked for again: "
+        f"{several(later.findings, 'finding')}, {later.unresolved:,} about references, "
+        f"{later.unproved:,} unproved"
     )
     return Point(clean and not (later.findings or later.unresolved or later.unproved), said, mend)
 
@@ -298,7 +300,7 @@ def _flipped(kind: str, evidence: Evidence, bounds: Bounds) -> tuple[Point, ...]
     else:
         quiet = Point(
             edits == 0,
-            f"{edits:,} rows were edited in the legacy system in {bounds.days} days",
+            f"{several(edits, 'row')} edited in the legacy system in {bounds.days} days",
             "find who still writes there, take the edits over by hand, and wait",
         )
     return _stayed(kind, evidence, bounds), quiet

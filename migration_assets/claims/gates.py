@@ -12,9 +12,9 @@ refer to, and the sensor leaves a paused stream out on purpose.
 from collections.abc import Sequence
 from typing import Any
 
-from migration_assets.claims.counting import several
 from migration_assets.claims.on_account import unsettled
 from migration_assets.claims.on_medplum import hindrance
+from migration_assets.counting import several
 from migration_assets.errors import Permanent, Transient
 from migration_assets.manifest import Balance, Manifest, Selection
 from migration_assets.mapping import Mapping

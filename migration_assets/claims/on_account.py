@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from migration_assets.claims.counting import of_several, several, verb
+from migration_assets.counting import of_several, several, verb
 from migration_assets.manifest import Balance, Group, Pause, State
 from migration_assets.steps.pausing import told
 from migration_assets.steps.resolution import AWAITING

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from migration_assets.claims.counting import several
 from migration_assets.claims.on_account import Claim, nothing_claimed
+from migration_assets.counting import several
 from migration_assets.manifest.reconciliations import Reconciliation
 from migration_assets.reconciliation.findings import Checked, Kind
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from migration_assets.claims.counting import several
 from migration_assets.cli.choosing import refuse_everything, selection, speaker, streams
 from migration_assets.cli.output import console, print_json
 from migration_assets.connections import Connections
+from migration_assets.counting import several
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Choice, Decision
 from migration_assets.settings import read_settings

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from migration_assets.claims.counting import several
 from migration_assets.cli.findings import Finding
+from migration_assets.counting import several
 from migration_assets.manifest import Manifest
 from migration_assets.manifest.sealing import SETTING, Seals
 from migration_assets.settings import Settings

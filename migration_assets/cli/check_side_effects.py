@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from migration_assets.claims.counting import several
 from migration_assets.cli.findings import Finding, tried
+from migration_assets.counting import several
 from migration_assets.medplum import MedplumClient
 from migration_assets.medplum.listeners import Listener, listeners
 from migration_assets.settings import Settings

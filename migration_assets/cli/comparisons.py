@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from migration_assets.claims.counting import several
 from migration_assets.cli.output import console, plain_table, print_json, short_key
+from migration_assets.counting import several
 from migration_assets.manifest.reconciliations import Finding, Reconciliation
 from migration_assets.operations.repairing import Repaired
 from migration_assets.reconciliation.findings import Comparison, Kind

@@ -17,9 +17,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from migration_assets.claims.counting import several
 from migration_assets.cli.demo_cutover import whole_life
 from migration_assets.cli.output import balance_table, console, exceptions_table
+from migration_assets.counting import several
 from migration_assets.errors import Permanent
 from migration_assets.manifest import State
 from migration_assets.mappings import discover

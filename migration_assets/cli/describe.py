@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from migration_assets.claims.counting import several
+from migration_assets.counting import several
 from migration_assets.errors import Permanent
 from migration_assets.legacy.drafting import Draft, draft, fetch_document, is_url, read_document
 from migration_assets.legacy.origins import place

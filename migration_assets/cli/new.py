@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from migration_assets.claims.counting import several
 from migration_assets.cli.output import console
+from migration_assets.counting import several
 from migration_assets.errors import Permanent
 from migration_assets.starter import Starter, free_ports, write
 

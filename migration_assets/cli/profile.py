@@ -8,9 +8,9 @@ import orjson
 import typer
 from rich.text import Text
 
-from migration_assets.claims.counting import several
 from migration_assets.cli.output import console, plain_table, print_json
 from migration_assets.connections import Connections
+from migration_assets.counting import several
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Manifest

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from migration_assets.claims.counting import several
 from migration_assets.cli.comparisons import (
     plain,
     print_comparisons,
@@ -18,6 +17,7 @@ from migration_assets.cli.comparisons import (
 )
 from migration_assets.cli.output import console, print_json
 from migration_assets.connections import Connections, mappings_of
+from migration_assets.counting import several
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Manifest

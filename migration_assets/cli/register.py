@@ -6,9 +6,9 @@ from typing import Annotated
 import orjson
 import typer
 
-from migration_assets.claims.counting import several
 from migration_assets.cli.output import console, print_json
 from migration_assets.connections import Connections, mappings_of
+from migration_assets.counting import several
 from migration_assets.errors import Permanent
 from migration_assets.private_files import write_private
 from migration_assets.profiling.register import Register

@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from migration_assets.claims.counting import several
 from migration_assets.cli.choosing import speaker
 from migration_assets.cli.output import console, print_json
 from migration_assets.connections import Connections
+from migration_assets.counting import several
 from migration_assets.manifest.rotation import rotate
 from migration_assets.manifest.sealing import new_key
 from migration_assets.settings import read_settings

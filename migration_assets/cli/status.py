@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from migration_assets.claims.counting import several, verb
 from migration_assets.cli.output import balance_table, console, exceptions_table, print_json
 from migration_assets.cli.status_by import By, recount, show_by
 from migration_assets.cli.status_cohorts import cohort_lines, plain, print_lines
 from migration_assets.connections import Connections, mappings_of
+from migration_assets.counting import several, verb
 from migration_assets.manifest import State
 from migration_assets.manifest.custody import SEALED, Act
 from migration_assets.reconciliation.balance import exceptions_by_type, sent_balances, type_balances

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from migration_assets.adoption import Adoption
-from migration_assets.claims.counting import several, verb
 from migration_assets.cli.output import console
+from migration_assets.counting import several, verb
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from migration_assets.claims.counting import several, verb
 from migration_assets.cli.output import console, plain_table, print_json
 from migration_assets.connections import PIPELINE_VERSION, Connections, mappings_of
+from migration_assets.counting import several, verb
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import Permanent
 from migration_assets.manifest import Manifest

@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 from rich.text import Text
 
-from migration_assets.claims.counting import of_several
 from migration_assets.cli.output import console, plain_table, print_json
 from migration_assets.connections import Connections
+from migration_assets.counting import of_several
 from migration_assets.mapping import Mapping
 from migration_assets.operations.remapping import Difference, VersionChange, version_change
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from migration_assets.claims.counting import several
 from migration_assets.cli.choosing import streams
 from migration_assets.cli.output import console, plain_table, print_json, short_key
 from migration_assets.connections import PIPELINE_VERSION, Connections
+from migration_assets.counting import several
 from migration_assets.demo.on_demand import before_use
 from migration_assets.errors import MigrationError, Permanent
 from migration_assets.manifest import Manifest

@@ -11,8 +11,8 @@ from typing import Any
 
 import dagster as dg
 
-from migration_assets.claims.counting import several
 from migration_assets.claims.on_account import Claim, accounted, exceptions_below
+from migration_assets.counting import several
 from migration_assets.defs.keys import asset_key
 from migration_assets.fhir.sent import sent_stream
 from migration_assets.manifest import Balance, Selection

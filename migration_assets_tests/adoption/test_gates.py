@@ -77,7 +77,7 @@ def test_where_nothing_was_looked_at_no_gate_is_open(phase: Phase) -> None:
         (Phase.BACKFILL, {"balance_holds": False}, "BROKEN"),
         (Phase.BACKFILL, {"unexplained": 2}, "2 quarantined"),
         (Phase.BACKFILL, {"last_write": NOW}, "older than the last write"),
-        (Phase.BACKFILL, {"comparisons": (replace(CLEAN, findings=1),)}, "1 findings"),
+        (Phase.BACKFILL, {"comparisons": (replace(CLEAN, findings=1),)}, "1 finding"),
         (Phase.BACKFILL, {"comparisons": (replace(CLEAN, unresolved=2),)}, "2 about references"),
         (Phase.BACKFILL, {"comparisons": (CLEAN, Compared(resource_type="X"))}, "X was never"),
         (Phase.READ, {"since": NOW - timedelta(days=6)}, "6.0 days in this phase"),
@@ -85,7 +85,7 @@ def test_where_nothing_was_looked_at_no_gate_is_open(phase: Phase) -> None:
         (Phase.READ, {"lag": replace(LAG, watched_since=NOW)}, "watched since"),
         (Phase.READ, {"comparisons": (replace(CLEAN, worst_findings=2),)}, "drifted by 2"),
         (Phase.READ, {"comparisons": (replace(CLEAN, started_at=NOW - 2 * WEEK),)}, "not compared"),
-        (Phase.WRITE, {"legacy_edits": 1}, "1 rows were edited"),
+        (Phase.WRITE, {"legacy_edits": 1}, "1 row edited"),
         (Phase.WRITE, {"since": NOW - timedelta(days=1)}, "1.0 days in this phase"),
     ],
 )

@@ -61,7 +61,7 @@ def test_the_gate_of_a_cohort_is_asked_of_its_own_rows(on_each: Clinic) -> None:
     clinic.delete("PS")
     clinic.compare(cohort=Cohort(organization="O2"))
     assert shut(clinic, adoption, "north") == []
-    assert any("1 findings" in each for each in shut(clinic, adoption, "south"))
+    assert any("1 finding" in each for each in shut(clinic, adoption, "south"))
     clinic.source.rows["patients"].clear()
     clinic.source.put("patients", "PX", organization="O2", at=60)
     under(clinic, adoption)  # landed, and not delivered
@@ -70,7 +70,7 @@ def test_the_gate_of_a_cohort_is_asked_of_its_own_rows(on_each: Clinic) -> None:
     clinic.source.put("patients", "PY", organization=["O1"], at=60)
     pull(clinic, adoption)
     (unknown,) = shut(clinic, adoption, "north")
-    assert "1 rows may be in any cohort" in unknown
+    assert "1 row may be in any cohort" in unknown
 
 
 def test_a_rehearsed_cohort_leaves_once_its_own_exceptions_are_accepted(clinic: Clinic) -> None:
@@ -112,7 +112,7 @@ def test_an_edit_in_the_legacy_system_shuts_the_gate_of_the_cohort_it_is_of(
     seconds = int((clinic.clock.now - timedelta(days=1) - START).total_seconds())
     clinic.source.put("patients", "PS", organization="O2", family="Edited", at=seconds)
     assert shut(clinic, adoption, "north") == []
-    assert "1 rows were edited" in shut(clinic, adoption, "south")[0]
+    assert "1 row edited" in shut(clinic, adoption, "south")[0]
 
 
 def test_a_cohort_that_is_moved_is_noted_as_it_is_and_recorded_by_its_name(

@@ -116,14 +116,14 @@ def test_what_waits_or_failed_holds_the_flip_until_somebody_explains_it(runbook:
     runbook.clinic.source.put("patients", "P3", at=at, organization="nowhere")
     runbook.clinic.migrate()
     runbook.begin()
-    assert "wait for what they refer to" in runbook.freeze()[CutoverStep.DRAIN].said
+    assert "1 row without what they refer to" in runbook.freeze()[CutoverStep.DRAIN].said
     assert runbook.phase is Phase.READ
 
 
 def test_a_difference_in_medplum_holds_the_flip(runbook: Runbook) -> None:
     runbook.begin()
     runbook.edited_in_medplum("P1", "Edited")
-    assert "1 findings" in runbook.freeze()[CutoverStep.VERIFY].said
+    assert "1 finding" in runbook.freeze()[CutoverStep.VERIFY].said
     assert runbook.advance(SIGNED)[CutoverStep.VERIFY].came is Came.WAITS
 
 

@@ -67,7 +67,7 @@ def test_the_way_out_of_backfill_opens_in_a_clinic_that_never_stops_writing(
     clinic.delete("P1")
     clinic.compare()
     (said,) = _shut(clinic, "backfill")
-    assert "1 findings" in said
+    assert "1 finding" in said
 
 
 @pytest.mark.parametrize("harm", ["gone", "doubled", "astray", "unconfirmed", "too old", "deleted"])
@@ -107,8 +107,8 @@ def test_a_write_after_the_comparison_that_is_not_proved_keeps_the_type_in_backf
             clinic.post(before)  # somebody brings back what the clinic deleted
     (said,) = _shut(clinic, "backfill")
     told = {
-        "gone": "1 findings", "doubled": "1 findings", "astray": "1 about references",
-        "unconfirmed": "1 unproved", "too old": "7 days old", "deleted": "1 findings",
+        "gone": "1 finding", "doubled": "1 finding", "astray": "1 about references",
+        "unconfirmed": "1 unproved", "too old": "7 days old", "deleted": "1 finding",
     }  # fmt: skip
     assert told[harm] in said
 
@@ -162,10 +162,10 @@ def test_the_way_out_of_write_asks_the_legacy_system_and_lands_nothing(clinic: C
     seconds = int((clinic.clock.now - timedelta(days=1) - START).total_seconds())
     clinic.source.put("patients", "P1", at=seconds, family="Edited")
     (said,) = _shut(clinic, "write", **asked)
-    assert "1 rows were edited" in said
+    assert "1 row edited" in said
     whole = source.streams[0].model_copy(update={"cursor": None})
     asked["source"] = source.model_copy(update={"streams": (whole,)})
-    assert "1 rows were edited" in _shut(clinic, "write", **asked)[0]
+    assert "1 row edited" in _shut(clinic, "write", **asked)[0]
     assert clinic.account.balances() == before
     (said,) = _shut(clinic, "write")
     assert "was not asked" in said

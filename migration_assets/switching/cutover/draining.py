@@ -5,6 +5,7 @@ changed after the freeze was proved is brought over like any other, and the free
 """
 
 from migration_assets.adoption.cohorts import UNKNOWN
+from migration_assets.counting import several
 from migration_assets.manifest import State
 from migration_assets.operations.delivering import deliver_events
 from migration_assets.pipeline import migrate
@@ -28,13 +29,14 @@ def drain(case: Case) -> Seen:
         "cohort_unknown": part.untold(),
     }
     if evidence["in_inbox"]:
-        return waits(f"{evidence['in_inbox']:,} events of the inbox to be delivered", evidence)
+        events = several(evidence["in_inbox"], "event")
+        return waits(f"{events} of the inbox to be delivered", evidence)
     if evidence["pending"]:
-        return waits(f"{evidence['pending']:,} rows to be delivered", evidence)
+        return waits(f"{several(evidence['pending'], 'row')} to be delivered", evidence)
     if evidence["awaiting"]:
         return waits(
-            f"{evidence['awaiting']:,} rows wait for what they refer to: bring that over, or "
-            f"`migration assign --type {case.kind} --reason {AWAITING} --decision accept` with "
+            f"{several(evidence['awaiting'], 'row')} without what they refer to: bring that over, "
+            f"or `migration assign --type {case.kind} --reason {AWAITING} --decision accept` with "
             '--approver "…"',
             evidence,
         )
@@ -46,7 +48,7 @@ def drain(case: Case) -> Seen:
 def nobody_knows(case: Case, rows: int) -> str:
     """What is said of rows that may be in the part that is cut over, or in another."""
     return (
-        f"{rows:,} rows may be in any cohort, so that nobody knows whether they are of "
+        f"{several(rows, 'row')} may be in any cohort, so that nobody knows whether they are of "
         f"{case.name} ({UNKNOWN}): `migration exceptions --type {case.kind} --open` lists them; "
         "bring over whom they are of, or mend the rows"
     )
@@ -72,8 +74,8 @@ def final_delta(case: Case) -> Seen:
         late = max(0 if case.declared.cohorts else changed, abs(landings - frozen))
         return Seen(
             Came.BROKEN,
-            f"{late:,} rows landed after the freeze was proved: somebody still writes in the "
-            "legacy system. They are brought over; the freeze begins again",
+            f"{several(late, 'row')} landed after the freeze was proved: somebody still writes in "
+            "the legacy system. They are brought over; the freeze begins again",
             {"changed": late, "landings": landings},
         )
     evidence = {"changed": changed} | _swept(case)
@@ -84,7 +86,7 @@ def final_delta(case: Case) -> Seen:
         "landings": case.landings(),
     }
     if evidence["pending"]:
-        return waits(f"{evidence['pending']:,} rows to be delivered", evidence)
+        return waits(f"{several(evidence['pending'], 'row')} to be delivered", evidence)
     return done(_told(evidence), evidence)
 
 
@@ -119,6 +121,6 @@ def _told(evidence: dict[str, int]) -> str:
     if "read" not in evidence:
         return "the queue was read to its end"
     return (
-        f"{evidence['read']:,} rows read, {evidence['changed_silently']:,} had changed without a "
-        f"word, {evidence['gone']:,} were gone"
+        f"{several(evidence['read'], 'row')} read, {evidence['changed_silently']:,} had changed "
+        f"without a word, {evidence['gone']:,} were gone"
     )

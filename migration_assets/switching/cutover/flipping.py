@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from migration_assets.adoption import Phase
+from migration_assets.counting import several
 from migration_assets.manifest.switching import PhaseChange
 from migration_assets.switching.changing import carry_out, move
 from migration_assets.switching.cutover.asking import news
@@ -30,8 +31,8 @@ def flip(case: Case) -> Seen:
         if asked.rows or landed:
             return Seen(
                 Came.BROKEN,
-                f"{asked.rows + landed:,} rows changed after all was proved: somebody still writes "
-                "in the legacy system. The freeze begins again",
+                f"{several(asked.rows + landed, 'row')} changed after all was proved: somebody "
+                "still writes in the legacy system. The freeze begins again",
                 {"news": asked.rows, "landed": landed},
             )
         shut = moved(case, Phase.WRITE)

@@ -5,6 +5,7 @@ that finds nothing proves nothing: so many in a row do, over a stretch of time, 
 landed anything meanwhile either. A poll that finds news follows them, and the count begins anew.
 """
 
+from migration_assets.counting import several
 from migration_assets.switching.cutover.asking import follow, news
 from migration_assets.switching.cutover.desk import Case
 from migration_assets.switching.cutover.plan import CutoverStep, Seen, done, waits
@@ -29,8 +30,8 @@ def freeze(case: Case) -> Seen:
     }
     if not is_quiet:
         return waits(
-            f"{asked.rows + landed:,} rows changed in the legacy system: it is not frozen. Lock it "
-            f"for everybody who writes {case.name}",
+            f"{several(asked.rows + landed, 'row')} changed in the legacy system: it is not "
+            f"frozen. Lock it for everybody who writes {case.name}",
             evidence,
         )
     calm = quiet(looks)

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from migration_assets.adoption import Phase
+from migration_assets.counting import several
 from migration_assets.errors import Permanent
 from migration_assets.manifest.cutovers import Look
 from migration_assets.run import SETTLE_LAG
@@ -59,7 +60,8 @@ def last_look(case: Case) -> Seen | None:
 
 def _owed(evidence: dict[str, Any]) -> Seen:
     number = evidence["to_take_back"]
-    return waits(f"{number:,} changes are to be written back: `migration write-back`", evidence)
+    changes = several(number, "change")
+    return waits(f"{changes} to be written back: `migration write-back`", evidence)
 
 
 def _alarm(case: Case, evidence: dict[str, Any], met: list[str]) -> Seen:

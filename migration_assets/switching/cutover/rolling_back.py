@@ -11,6 +11,7 @@ from typing import Any
 
 from migration_assets.adoption import Phase
 from migration_assets.adoption.gates import Evidence
+from migration_assets.counting import several
 from migration_assets.errors import MigrationError, Permanent
 from migration_assets.reconciliation.asking import PAGE, Asker
 from migration_assets.reconciliation.comparison import compare
@@ -50,7 +51,7 @@ def roll_back(case: Case) -> Seen:
     _tell(case, told)
     said = "the legacy system owns it again"
     if kept := told.get("taken_back/written", 0):
-        said += f", with {kept:,} changes made in Medplum"
+        said += f", with {several(kept, 'change')} made in Medplum"
     if behind := told.get("left_behind", 0):
         said += f"; {behind:,} stay behind there"
     return done(said, told)
@@ -63,7 +64,8 @@ def _left(case: Case, left: int) -> str:
         else "no reverse mapping takes them back, do it by hand"
     )
     return (
-        f"{left:,} changes made in Medplum after the flip are not in the legacy system: {how}. "
+        f"{several(left, 'change')} made in Medplum after the flip: not in the legacy system: "
+        f"{how}. "
         '--force --reason "…" leaves them behind'
     )
 

@@ -8,6 +8,7 @@ and nothing was written since; else it is compared again.
 from typing import Any
 
 from migration_assets.adoption.cohorts import Terms
+from migration_assets.counting import several
 from migration_assets.manifest import State
 from migration_assets.reconciliation.asking import Asker
 from migration_assets.reconciliation.cohort import Cohort
@@ -28,7 +29,7 @@ def verify(case: Case) -> Seen:
     evidence = account | (_still_true(case) or _compared(case))
     if evidence["findings"]:
         return waits(
-            f"{evidence['findings']:,} findings: `migration reconcile --references "
+            f"{several(evidence['findings'], 'finding')}: `migration reconcile --references "
             f"{' '.join(case.mapping.types)}{_options(case)}` tells them, --repair mends",
             evidence,
         )
@@ -78,11 +79,11 @@ def _unproved(case: Case, account: dict[str, Any]) -> str:
     if not account["balance_holds"]:
         return "the balance is broken: let nothing run, and report it (`migration status`)"
     if account["pending"]:
-        return f"{account['pending']:,} rows to be delivered"
+        return f"{several(account['pending'], 'row')} to be delivered"
     if account["unexplained"]:
         return (
-            f"{account['unexplained']:,} rows did not arrive and nobody accepted that: `migration "
-            f"exceptions --type {case.kind} --open`"
+            f"{several(account['unexplained'], 'row')} did not arrive and nobody accepted that: "
+            f"`migration exceptions --type {case.kind} --open`"
         )
     if account["cohort_unknown"]:
         return nobody_knows(case, account["cohort_unknown"])

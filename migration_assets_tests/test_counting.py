@@ -2,7 +2,7 @@
 
 import pytest
 
-from migration_assets.claims.counting import of_several, several, verb
+from migration_assets.counting import of_several, several, verb
 
 
 @pytest.mark.parametrize(
