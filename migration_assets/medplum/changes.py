@@ -4,7 +4,7 @@ Belongs here: searching by ``_lastUpdated``, page by page, and giving a resource
 Does not belong here: what is on account of it (``manifest``), or what follows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
 
@@ -17,8 +17,7 @@ from migration_assets.medplum.client import SEARCH_COUNT, Fhir
 from migration_assets.medplum.looking import Looker, version_of
 from migration_assets.medplum.outcomes import Fate, Outcome, entry_outcome
 from migration_assets.medplum.quota import WRITE_POINTS
-
-_MOST_OFFSET = 10_000  # contract §11
+from migration_assets.medplum.walking import walk
 
 
 def changed_since(
@@ -26,32 +25,18 @@ def changed_since(
 ) -> Iterator[list[Resource]]:
     """Every resource of a type that was written at or after ``since``, oldest first.
 
-    Paged by ``_lastUpdated``: an offset ends at 10,000, and the server's own cursor fails on a
-    page-full of one instant (contract §11). What is written meanwhile comes at the end, perhaps a
-    second time.
+    What is written meanwhile comes at the end, perhaps a second time.
 
     Raises:
         Transient: Medplum would not answer before the looker's deadline.
         Permanent: it refuses the search.
     """
-    place, offset = since.isoformat(timespec="milliseconds").replace("+00:00", "Z"), 0
-    while True:
-        asked = {"_lastUpdated": f"ge{place}", "_sort": "_lastUpdated,_id"}
-        asked |= {"_offset": str(offset)} if offset else {}
-        asked["_count"] = str(SEARCH_COUNT)
-        page = looker.patiently(partial(fhir.search, resource_type, asked))
-        if page:
-            yield page
-        if len(page) < SEARCH_COUNT:
-            return
-        last = str(page[-1]["meta"]["lastUpdated"])
-        offset = offset + SEARCH_COUNT if last == place else 0
-        if offset > _MOST_OFFSET:
-            raise Permanent(
-                f"More than {_MOST_OFFSET} {resource_type} resources were written in one "
-                "millisecond: Medplum offers no way to page through them."
-            )
-        place = last
+    moment = since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def search(kind: str, asked: Mapping[str, str]) -> list[Resource]:
+        return looker.patiently(partial(fhir.search, kind, asked))
+
+    yield from walk(search, resource_type, {}, since=moment, count=SEARCH_COUNT)
 
 
 def updated_at(resource: Resource) -> str:

@@ -14,11 +14,11 @@ from migration_assets.fhir.identifiers import identifier_system
 from migration_assets.mapping import Resource
 from migration_assets.medplum import Fhir, Pacer, find_by_identifier
 from migration_assets.medplum.quota import SEARCH_POINTS
+from migration_assets.medplum.walking import ORDER, walk
 
 PAGE = 1_000  # contract §11: the most that one search returns
 AT_ONCE = 900
 """Identifiers or ids of one search: duplicates of some still fit into its answer."""
-_MOST_OFFSET = 10_000  # contract §11
 _PATIENCE = 900.0
 """Seconds that Medplum may say not now to one question: an outage longer than that ends the run."""
 _BACKOFF = (0.5, 1.0, 2.0, 5.0)
@@ -98,32 +98,13 @@ class Asker:
     ) -> Iterator[list[Resource]]:
         """Every resource that carries an identifier of ours, page by page: 20 points per 1,000.
 
-        Paged by ``_lastUpdated``, as an offset ends at 10,000 and the server's own cursor fails on
-        a page-full of one instant (contract §11). What is written meanwhile moves to the end and is
-        met there, perhaps a second time; what commits late may be passed by, and has to be looked
-        for by its identifier before it is called missing.
+        What commits late may be passed by, and has to be looked for by its identifier before it is
+        called missing.
         """
         asked = {**system_query(resource_type)}
         if fields is not None:
             asked["_fields"] = ",".join(sorted({"identifier", *fields}))
-        since, offset = "", 0
-        while True:
-            place = {"_lastUpdated": f"ge{since}"} if since else {}
-            place |= {"_offset": str(offset)} if offset else {}
-            page = self.search(resource_type, {**asked, **place, "_count": str(PAGE)})
-            if page:
-                yield page
-            if len(page) < PAGE:
-                return
-            last = str(page[-1]["meta"]["lastUpdated"])
-            # As long as an instant fills whole pages there is only the offset to go on by.
-            offset = offset + PAGE if last == since else 0
-            if offset > _MOST_OFFSET:
-                raise Permanent(
-                    f"More than {_MOST_OFFSET} {resource_type} resources were written in one "
-                    "millisecond: Medplum offers no way to page through them."
-                )
-            since = last
+        yield from walk(self.search, resource_type, asked, count=PAGE)
 
 
 def system_query(resource_type: str) -> dict[str, str]:
@@ -133,5 +114,5 @@ def system_query(resource_type: str) -> dict[str, str]:
     """
     return {
         "identifier": f"{identifier_system(resource_type)}|",
-        "_sort": "_lastUpdated,_id",
+        "_sort": ORDER,
     }
