@@ -15,6 +15,7 @@ from pydantic import Field
 from migration_assets.connections import Connections
 from migration_assets.cutting_over import desk, mapping_named, plan_of
 from migration_assets.defs.failing import failure, shown_safely
+from migration_assets.defs.under_way import UNFINISHED
 from migration_assets.errors import Busy, MigrationError, Permanent, Transient
 from migration_assets.manifest.cutovers import Cutover
 from migration_assets.mapping import Mapping
@@ -28,13 +29,6 @@ MODE_TAG = "migration/mode"
 MAX_RUNTIME_SECONDS = 12 * 3600
 """A comparison of ten million resources and a sweep; an orphaned run must still end."""
 _STEPS = tuple(CutoverStep)
-_UNDER_WAY = (
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
 
 
 class CutoverConfig(dg.Config):
@@ -253,7 +247,7 @@ def watched(
     instance: dg.DagsterInstance, connections: Connections
 ) -> dg.RunRequest | dg.SkipReason:
     """A run for the cutovers at which a look would tell something; none beside another run."""
-    active = dg.RunsFilter(job_name=CUTOVER_JOB, statuses=list(_UNDER_WAY))
+    active = dg.RunsFilter(job_name=CUTOVER_JOB, statuses=list(UNFINISHED))
     if instance.get_runs_count(active):
         return dg.SkipReason("A run of the job is under way.")
     due: list[Cutover] = []

@@ -26,19 +26,13 @@ from migration_assets.defs.incremental import JOB, incremental_request, key_for
 from migration_assets.defs.keys import asset_key, op_name, stream_key
 from migration_assets.defs.looking_on import Patience, look_on
 from migration_assets.defs.probing import Probed, can_be_asked, probe, seconds_between
+from migration_assets.defs.under_way import UNFINISHED
 from migration_assets.errors import MigrationError
 from migration_assets.manifest import Manifest
 from migration_assets.mapping import Mapping
 from migration_assets.steps.polling import current_until, note_current
 
 SENSOR = "legacy_changes"
-_BUSY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 _RUNS_LOOKED_AT = 200
 _EVERY_ASSET = ("__ASSET_JOB", "sweep", "redeliver")  # jobs over all types, if a run names none
 _PROBLEMS_SHOWN = 3
@@ -74,7 +68,9 @@ def streams_at_work(
     instance: dg.DagsterInstance, mappings: Sequence[Mapping[Any]]
 ) -> tuple[set[str], set[str]]:
     """The jobs that are queued or running, and the streams that they are working on."""
-    found = instance.get_run_records(dg.RunsFilter(statuses=_BUSY), limit=_RUNS_LOOKED_AT)
+    found = instance.get_run_records(
+        dg.RunsFilter(statuses=list(UNFINISHED)), limit=_RUNS_LOOKED_AT
+    )
     runs = [each.dagster_run for each in found]
     busy: set[str] = set()
     for run in runs:

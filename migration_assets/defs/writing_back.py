@@ -14,6 +14,7 @@ from migration_assets.adoption import Phase
 from migration_assets.connections import Connections
 from migration_assets.defs.failing import failure, shown_safely
 from migration_assets.defs.keys import asset_key
+from migration_assets.defs.under_way import UNFINISHED
 from migration_assets.errors import MigrationError, Permanent, Transient
 from migration_assets.manifest import Manifest
 from migration_assets.manifest.write_back_ends import WriteBack
@@ -116,7 +117,7 @@ def write_back_schedule(
                 if each.reverse is not None and _phase(connections, each) is Phase.WRITE
             ]
             under_way = context.instance.get_runs_count(
-                dg.RunsFilter(job_name=WRITE_BACK_JOB, statuses=_UNFINISHED)
+                dg.RunsFilter(job_name=WRITE_BACK_JOB, statuses=list(UNFINISHED))
             )
             if owned and not under_way:
                 yield dg.RunRequest()
@@ -171,12 +172,3 @@ def _totals(manifest: Manifest, mapping: Mapping[Any]) -> dict[str, int]:
 
 def _phase(connections: Connections, mapping: Mapping[Any]) -> Phase:
     return connections.adoption().standing(mapping.resource_type).phase
-
-
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
