@@ -123,7 +123,11 @@ class Reading:
         stream = sent_stream(kind)
         if stream not in self.heads:
             raise RefusedEvent(HTTPStatus.NOT_FOUND, "No mapping makes resources of that type.")
-        value, _flawed = _parsed(sent.body)
+        value, flawed = _parsed(sent.body)
+        if flawed:
+            raise RefusedEvent(
+                HTTPStatus.BAD_REQUEST, "The body is not strict JSON in UTF-8: it would be altered."
+            )
         if not isinstance(value, dict):
             raise RefusedEvent(HTTPStatus.BAD_REQUEST, "Send one FHIR resource as a JSON object.")
         if value.get("resourceType") != kind:

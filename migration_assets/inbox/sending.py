@@ -13,7 +13,15 @@ import requests  # noqa: TID251 - this is for services, which speak HTTP to us
 from migration_assets.errors import Permanent, Transient
 
 _SECONDS = 30.0
-_LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+# For good is only what the inbox says of the event itself: a token that is being exchanged, or a
+# proxy on the way that answers instead, says nothing of it.
+_FOR_GOOD = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
 
 
 class Unsent(Transient):
@@ -76,7 +84,7 @@ def send_event(
         ) from None
     if answer.status_code == HTTPStatus.ACCEPTED:
         return dict(told)
-    if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status_code in _LATER:
+    if answer.status_code not in _FOR_GOOD:
         wait = answer.headers.get("Retry-After", "")
         raise Unsent(
             f"Sending an event of {stream} failed: the inbox says {answer.status_code}. Send it "

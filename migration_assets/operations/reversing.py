@@ -114,7 +114,12 @@ def alike(made: Resource, held: Resource) -> tuple[Resource, Resource]:
 def _asked(mapping: Mapping[Any], resource: Resource, row: dict[str, Any]) -> Any:
     if mapping.reverse is None:
         return NoWay("no-way-back")
-    told = mapping.reverse(resource, row)
+    try:
+        told = mapping.reverse(resource, row)
+    except Quarantine:
+        raise
+    except Exception as error:  # noqa: BLE001 - as in preparation: a bug is one edit's fate
+        return NoWay("mapping-error", type(error).__name__)
     return NoWay(told.reason, skipped=True) if isinstance(told, Skip) else told
 
 

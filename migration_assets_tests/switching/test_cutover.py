@@ -42,7 +42,9 @@ def test_a_whole_cutover_waits_where_it_must_and_ends_retired(runbook: Runbook) 
     assert "signature is missing" in went[CutoverStep.VERIFY].said
     spent = len(runbook.clinic.account.reconciliations.latest(limit=50))
     signed = runbook.advance(SIGNED)
-    assert len(runbook.clinic.account.reconciliations.latest(limit=50)) == spent, "proved before"
+    assert len(runbook.clinic.account.reconciliations.latest(limit=50)) > spent, (
+        "what somebody did in Medplum meanwhile would be signed unseen"
+    )
     assert [signed[each].came for each in signed] == [Came.DONE, Came.DONE, Came.WAITS]
     assert (runbook.phase, _write_flag(runbook)) == (Phase.WRITE, "medplum")
     runbook.later(hours=1)
@@ -127,17 +129,16 @@ def test_a_difference_in_medplum_holds_the_flip(runbook: Runbook) -> None:
     assert runbook.advance(SIGNED)[CutoverStep.VERIFY].came is Came.WAITS
 
 
-def test_a_write_since_the_comparison_has_it_made_again_before_a_signature_counts(
+def test_what_is_deleted_in_medplum_between_proof_and_signature_holds_the_flip(
     runbook: Runbook,
 ) -> None:
+    """No account of ours tells of it: who signs days later would sign what is no longer so."""
     runbook.begin()
     runbook.freeze()
-    before = len(runbook.clinic.account.reconciliations.latest(limit=50))
     runbook.later(seconds=1)
     runbook.clinic.delete("P1")
-    runbook.clinic.source.put("patients", "P1", family="Doe", organization="O1", phone="1")
-    assert runbook.advance(SIGNED)[CutoverStep.FLIP].came is Came.DONE
-    assert len(runbook.clinic.account.reconciliations.latest(limit=50)) == before
+    assert "1 finding" in runbook.advance(SIGNED)[CutoverStep.VERIFY].said
+    assert runbook.phase is Phase.READ
 
 
 def test_a_shut_gate_holds_the_flip_and_a_reason_is_kept_where_it_is_forced(

@@ -44,7 +44,7 @@ export async function send(secrets: Secrets, path: string, content: unknown, key
     'Content-Type': 'application/json',
     'Idempotency-Key': key,
   };
-  const body = JSON.stringify(content);
+  const body = canonical(content); // the inbox compares bytes under a key: the same event, the same body
   let waited = 0;
   for (;;) {
     const answer = await asked(address, { method: 'POST', headers, body }, 'The inbox');

@@ -5,6 +5,7 @@ import { eventOf, served, taken, type Asked } from './fakes';
 import { handler, PULL } from './pull-stream';
 
 const NOW = Date.parse('2026-11-21T12:00:00Z');
+let sourceClock = NOW;
 const row = (id: number, seconds: number) => ({ id, updated_at: new Date(NOW + seconds * 1000).toISOString() });
 let medplum: MockClient;
 let rows: ReturnType<typeof row>[];
@@ -29,7 +30,7 @@ function start(): Asked[] {
     const next = new URL(asked.address);
     next.searchParams.set('page', String(offset + 2));
     const body = { rows: changed.slice(offset, offset + 2), next: changed.length > offset + 2 ? next.pathname + next.search : null };
-    return Response.json(body, { headers: { Date: new Date(NOW).toUTCString() } });
+    return Response.json(body, { headers: { Date: new Date(sourceClock).toUTCString() } });
   });
 }
 
@@ -45,6 +46,7 @@ beforeEach(() => {
   medplum = new MockClient();
   rows = [row(1, -9_000), row(2, -800), row(3, -700)];
   sent = [];
+  sourceClock = NOW;
   inbox = taken;
   Object.assign(PULL, { pages: 20, runMs: 5_000 });
   start();
@@ -84,12 +86,32 @@ test('a long pass is bounded, goes on where it was, and moves the mark at its en
   rows = Array.from({ length: 9 }, (_, number) => row(number, number - 900));
   PULL.pages = 2;
   expect(await run()).toEqual({ rows: 4, pages: 2, finished: false });
-  expect(await marks()).toEqual({ position: rows[3]?.updated_at });
+  expect(await marks()).toMatchObject({ position: rows[3]?.updated_at });
   expect(await run()).toMatchObject({ finished: false });
-  expect(await marks()).toEqual({ position: rows[6]?.updated_at });
+  expect(await marks()).toMatchObject({ position: rows[6]?.updated_at });
   expect(await run()).toMatchObject({ finished: true });
   expect(await marks()).toEqual({ mark: rows[8]?.updated_at });
   expect([...new Set(sent.flat())]).toHaveLength(9);
+});
+
+test('a row that was committed late while a pass took several runs is for the next pass', async () => {
+  rows = Array.from({ length: 9 }, (_, number) => row(number, number - 20));
+  PULL.pages = 2;
+  await run();
+  sourceClock = NOW + 600_000;
+  rows.push(row(20, 590), row(21, -19));
+  PULL.pages = 20;
+  expect(await run()).toMatchObject({ finished: true });
+  expect(await marks()).toEqual({ mark: new Date(NOW - 1_000).toISOString() });
+  expect(sent.flat()).not.toContain(21);
+  await run();
+  expect(sent.flat()).toContain(21);
+});
+
+test('an answer that does not say whether there is more ends nothing', async () => {
+  served(() => Response.json({ rows: [] }));
+  await expect(run()).rejects.toThrow('whether there is more');
+  expect(await marks()).toEqual({});
 });
 
 test('a run without time left stops after a page', async () => {

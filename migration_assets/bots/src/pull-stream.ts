@@ -35,6 +35,8 @@ interface Page {
 interface Reached {
   mark?: number;
   position?: number;
+  /** The source's clock when the pass began: rows committed behind it since then are for the next. */
+  began?: number;
 }
 
 /** What a run did: counts, and whether the pass came to its end. */
@@ -55,6 +57,7 @@ export async function handler(medplum: MedplumClient, { secrets }: BotEvent): Pr
   let newest: number | undefined;
   for (;;) {
     const page = await pageAt(secrets, address);
+    const began = (before.began ??= page.serverTime - SETTLE_MS);
     if (page.rows.length > 0) {
       await send(secrets, path, page.rows, keyOf(path, page.rows));
       newest = Math.max(newest ?? 0, ...page.rows.map(changedAt));
@@ -62,7 +65,7 @@ export async function handler(medplum: MedplumClient, { secrets }: BotEvent): Pr
     rows += page.rows.length;
     pages += 1;
     if (page.next === null) {
-      const settled = Math.min(newest ?? 0, page.serverTime - SETTLE_MS);
+      const settled = Math.min(newest ?? 0, began);
       await note(medplum, held, { mark: Math.max(before.mark ?? 0, settled) });
       return { rows, pages, finished: true };
     }
@@ -71,7 +74,7 @@ export async function handler(medplum: MedplumClient, { secrets }: BotEvent): Pr
       if (newest === undefined || newest === begin) {
         throw new Error(`${PULL.stream}: more rows changed in one moment than a run can send. Raise the page size.`);
       }
-      await note(medplum, held, { ...before, position: newest });
+      await note(medplum, held, { ...before, position: Math.min(newest, page.serverTime - SETTLE_MS) });
       return { rows, pages, finished: false };
     }
   }
@@ -104,8 +107,11 @@ async function pageAt(secrets: Secrets, address: URL): Promise<Page> {
   if (!Array.isArray(rows)) {
     throw new Error(`The legacy API answered without rows for ${address.pathname}.`);
   }
+  if (next === undefined) {
+    throw new Error(`The legacy API does not say whether there is more for ${address.pathname}.`);
+  }
   const serverTime = Date.parse(answer.headers.get('Date') ?? '');
-  return { rows, next: next ?? null, serverTime: Number.isNaN(serverTime) ? Date.now() : serverTime };
+  return { rows, next, serverTime: Number.isNaN(serverTime) ? Date.now() : serverTime };
 }
 
 function changedAt(row: Record<string, unknown>): number {
@@ -132,6 +138,8 @@ function reachedOf(held: Basic | undefined): Reached {
       found.mark = time;
     } else if (!Number.isNaN(time) && url === `${MARKS}/position`) {
       found.position = time;
+    } else if (!Number.isNaN(time) && url === `${MARKS}/began`) {
+      found.began = time;
     }
   }
   return found;

@@ -67,7 +67,7 @@ function organization(row: Row): Organization {
 
 /** The local coding always, the standard one where there is one. */
 function concept(code: string): CodeableConcept {
-  const known = CONCEPTS[code];
+  const known = Object.hasOwn(CONCEPTS, code) ? CONCEPTS[code] : undefined;
   if (known === undefined) {
     throw new Quarantined('unmapped-code', 'type_code');
   }

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from migration_assets.adoption import Phase
+from migration_assets.adoption.steps import Step
 from migration_assets.counting import several
 from migration_assets.manifest.switching import PhaseChange
 from migration_assets.switching.changing import carry_out, move
@@ -28,6 +29,14 @@ def flip(case: Case) -> Seen:
         proved = case.standing.of(CutoverStep.VERIFY).last
         asked = news(case)
         landed = abs(asked.landings - int(proved.evidence["landings"])) if proved else 0
+        written = case.part().last_write()
+        if proved and written and written >= proved.began_at:
+            return Seen(
+                Came.BROKEN,
+                "this tool wrote the types after all was proved (a redelivery, a repair, a new "
+                "mapping). The freeze begins again",
+                {"written_at": written.isoformat()},
+            )
         if asked.rows or landed:
             return Seen(
                 Came.BROKEN,
@@ -76,6 +85,12 @@ def moved(case: Case, becomes: Phase) -> Seen | None:
     desk, mapping, word = case.desk, case.mapping, case.word
     found = evidence(desk.witnesses(), mapping, case.cohort)
     asked = move(mapping, case.declared, becomes, found, desk.bounds, case.cohort)
+    if asked.step is not Step.NEXT and not word.forced:
+        return waits(
+            f"{case.name} is in phase {asked.was} by now, from which {becomes} is "
+            f"{asked.step.value}: somebody moved it; move it back, or --abort",
+            {"phase": asked.was.value},
+        )
     shut = [each for each in asked.points if not each.holds]
     if shut and not word.forced:
         said = "; ".join(f"{each.said} ({each.mend})" for each in shut)

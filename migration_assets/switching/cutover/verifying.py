@@ -1,8 +1,8 @@
 """Verify: the account balances, Medplum was compared with it as a whole, and somebody signed.
 
 Belongs here: what is proved before the flip, and by whose word it happens. Does not belong here:
-comparing (``reconciliation``). Who signs later signs the same evidence, as long as nothing landed
-and nothing was written since; else it is compared again.
+comparing (``reconciliation``). Who signs later has it compared again: what somebody else deleted in
+Medplum meanwhile is told by no account of ours.
 """
 
 from typing import Any
@@ -17,16 +17,16 @@ from migration_assets.reconciliation.findings import Checked
 from migration_assets.reconciliation.referenced import check_references
 from migration_assets.switching.cutover.desk import Case
 from migration_assets.switching.cutover.draining import nobody_knows
-from migration_assets.switching.cutover.plan import CutoverStep, Seen, done, waits
+from migration_assets.switching.cutover.plan import Seen, done, waits
 
 
 def verify(case: Case) -> Seen:
-    """Prove it, unless it is proved; over when somebody's name stands under it."""
+    """Prove it; over when somebody's name stands under it."""
     account = _account(case)
     unproved = _unproved(case, account)
     if unproved:
         return waits(unproved, account)
-    evidence = account | (_still_true(case) or _compared(case))
+    evidence = account | _compared(case)
     if evidence["findings"]:
         return waits(
             f"{several(evidence['findings'], 'finding')}: `migration reconcile --references "
@@ -88,17 +88,6 @@ def _unproved(case: Case, account: dict[str, Any]) -> str:
     if account["cohort_unknown"]:
         return nobody_knows(case, account["cohort_unknown"])
     return ""
-
-
-def _still_true(case: Case) -> dict[str, Any] | None:
-    """What was compared without a finding and waits for a signature, if nothing happened since."""
-    last = next((each for each in reversed(case.looks(CutoverStep.VERIFY))), None)
-    if last is None or last.evidence.get("findings") != 0:
-        return None
-    written = case.part().last_write()
-    if last.evidence["landings"] != case.landings() or (written and written >= last.began_at):
-        return None
-    return {name: last.evidence[name] for name in ("findings", "compared", "comparisons")}
 
 
 def _compared(case: Case) -> dict[str, Any]:
